@@ -1,0 +1,4 @@
+//! (being written)
+pub mod command;
+pub mod effect;
+pub mod settings;

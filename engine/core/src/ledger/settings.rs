@@ -1,0 +1,30 @@
+//! What every replica of one ledger must agree on. Carried by the first image of the ledger, which
+//! is made once for a cluster, so it cannot differ between nodes.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// How far one entry may move ledger time forward, milliseconds (Δ). A single mad stamp costs a minute.
+pub const ADVANCE_MS_MAX: u64 = 60_000;
+
+/// Holds that one entry may expire on behalf of time alone.
+pub const SWEEP_MAX: usize = 1024;
+
+/// Products that a ledger may have.
+pub const PRODUCTS_MAX: usize = 1 << 20;
+
+/// Agreed settings of a ledger.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Records (reservations in any state, restocks, write-offs, fences) that may exist at a time. Beyond it
+    /// new ids are answered `Full`.
+    pub records_max: u32,
+    /// How long the outcome of an id is remembered after it was cancelled, expired, refused, fenced or applied,
+    /// ledger milliseconds. Held and confirmed reservations are remembered for as long as their product exists.
+    pub retention_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { records_max: 16_000_000, retention_ms: 24 * 3600 * 1000 }
+    }
+}

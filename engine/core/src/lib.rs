@@ -1,0 +1,12 @@
+//! What decides in Sluice.
+//!
+//! A request's way through this crate, which is also the order in which to read it:
+//! [`session`] (bytes in, requests out, replies back) → [`desk`] (admits, doubts, answers no) with the
+//! [`gate`] (lock-free tokens) and the [`board`] (what the replica has published) → a [`flight`] to the
+//! [`replica`] (batches, raft) → the [`ledger`] (the state machine) → the flight comes back with its answers.
+//!
+//! Deliberately not here: sockets, files, clocks, threads, random numbers. Time and seeds enter as numbers,
+//! bytes as slices; a test or a simulator owns them. `clippy.toml` beside `Cargo.toml` enforces it.
+
+pub mod ledger;
+pub mod replica;

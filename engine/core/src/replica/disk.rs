@@ -1,0 +1,68 @@
+//! What the replica asks of the disk, as values. The shell's log store carries it out; nothing here does.
+
+use bytes::Bytes;
+
+/// One entry of the raft log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its index; dense.
+    pub index: u64,
+    /// The raft term it was proposed in.
+    pub term: u64,
+    /// What `data` is.
+    pub kind: EntryKind,
+    /// The proposer's bytes; empty for a new leader's no-op.
+    pub data: Bytes,
+}
+
+/// What an entry's data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// A [`crate::ledger::command::Batch`], or nothing (a new leader's no-op).
+    Normal = 0,
+    /// A change of membership.
+    Membership = 1,
+}
+
+/// Raft's hard state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HardState {
+    /// The latest term seen.
+    pub term: u64,
+    /// The node voted for in it; 0 = none.
+    pub vote: u64,
+    /// The commit index, as far as it was known when something else was written.
+    pub commit: u64,
+}
+
+/// One durable step of the log: all of it or nothing survives a crash.
+#[derive(Clone, Debug, Default)]
+pub struct Append {
+    /// To be stored if present.
+    pub hard_state: Option<HardState>,
+    /// Contiguous; whatever is stored at the first one's index and behind it is replaced.
+    pub entries: Vec<LogEntry>,
+    /// Entries up to this index are in a durable snapshot and may go, a few at a time. 0 = none.
+    pub compact_to: u64,
+}
+
+/// Who votes and who learns, as of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Members {
+    /// Voters.
+    pub voters: Vec<u64>,
+    /// Learners.
+    pub learners: Vec<u64>,
+}
+
+/// What a snapshot holds beside the ledger's image.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SnapshotMeta {
+    /// The last log index the image contains.
+    pub index: u64,
+    /// That entry's term.
+    pub term: u64,
+    /// The membership at that index.
+    pub members: Members,
+}
