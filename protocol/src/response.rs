@@ -6,7 +6,7 @@
 //! ([`Answer::deadline_ms`], [`Answer::free`], …), which know the meaning.
 
 use zerocopy::little_endian::{U32, U64, U128};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::ids::{ProductId, ReservationId, UserId};
 use crate::request::Terms;
@@ -629,6 +629,20 @@ pub struct ProductReply {
     pub answer: Answer,
     /// The product.
     pub record: ProductRecord,
+}
+
+impl From<(Answer, Option<ReservationView>)> for ReservationReply {
+    fn from((answer, view): (Answer, Option<ReservationView>)) -> Self {
+        let record = view.map_or_else(ReservationRecord::new_zeroed, ReservationRecord::from);
+        Self { answer, record }
+    }
+}
+
+impl From<(Answer, Option<ProductView>)> for ProductReply {
+    fn from((answer, view): (Answer, Option<ProductView>)) -> Self {
+        let record = view.map_or_else(ProductRecord::new_zeroed, ProductRecord::from);
+        Self { answer, record }
+    }
 }
 
 const _: () = assert!(size_of::<Answer>() == 48);

@@ -5,8 +5,14 @@
 //! [`gate`] (lock-free tokens) and the [`board`] (what the replica has published) → a [`flight`] to the
 //! [`replica`] (batches, raft) → the [`ledger`] (the state machine) → the flight comes back with its answers.
 //!
-//! Deliberately not here: sockets, files, clocks, threads, random numbers. Time and seeds enter as numbers,
+//! Deliberately not here: sockets, files, clocks, threads, random numbers. [`time`] and seeds enter as numbers,
 //! bytes as slices; a test or a simulator owns them. `clippy.toml` beside `Cargo.toml` enforces it.
 
+pub mod board;
+pub mod desk;
+pub mod flight;
+pub mod gate;
 pub mod ledger;
 pub mod replica;
+pub mod session;
+pub mod time;

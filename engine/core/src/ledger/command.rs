@@ -154,3 +154,53 @@ impl Batch {
             .map_err(|_| EntryError::Damaged("not an archive of a batch"))
     }
 }
+
+impl Group {
+    /// Commands in the group.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Reserve(items) => items.len(),
+            Self::Confirm(items) | Self::Resolve(items) => items.len(),
+            Self::Cancel(items) => items.len(),
+            Self::Put(items) => items.len(),
+            Self::Restock(items) | Self::WriteOff(items) => items.len(),
+            Self::Seal(items) => items.len(),
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes it takes in an encoded entry, its own header included.
+    pub fn encoded_len(&self) -> usize {
+        let item = match self {
+            Self::Reserve(_) => size_of::<ArchivedReserve>(),
+            Self::Confirm(_) | Self::Resolve(_) => size_of::<u128>(),
+            Self::Cancel(_) => size_of::<ArchivedCancel>(),
+            Self::Put(_) => size_of::<ArchivedPut>(),
+            Self::Restock(_) | Self::WriteOff(_) => size_of::<ArchivedChangeStock>(),
+            Self::Seal(_) => size_of::<u64>(),
+        };
+        size_of::<ArchivedGroup>() + item * self.len()
+    }
+
+    /// Appends the commands of `other` if it is of the same kind; otherwise says so by `false`.
+    pub fn absorb(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Reserve(mine), Self::Reserve(theirs)) => mine.extend_from_slice(theirs),
+            (Self::Confirm(mine), Self::Confirm(theirs)) | (Self::Resolve(mine), Self::Resolve(theirs)) => {
+                mine.extend_from_slice(theirs);
+            }
+            (Self::Cancel(mine), Self::Cancel(theirs)) => mine.extend_from_slice(theirs),
+            (Self::Put(mine), Self::Put(theirs)) => mine.extend_from_slice(theirs),
+            (Self::Restock(mine), Self::Restock(theirs)) | (Self::WriteOff(mine), Self::WriteOff(theirs)) => {
+                mine.extend_from_slice(theirs);
+            }
+            (Self::Seal(mine), Self::Seal(theirs)) => mine.extend_from_slice(theirs),
+            _ => return false,
+        }
+        true
+    }
+}

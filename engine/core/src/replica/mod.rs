@@ -1,2 +1,527 @@
-//! (being written)
+//! A replica: raft around the ledger. Inputs are method calls, outputs are [`Actions`]; the shell owns the threads.
+//!
+//! - [`disk`]: what it asks of the disk
+//! - [`log`]: the log in memory, for raft
+//! - [`batch`]: flights → entries
+//! - [`pending`]: proposed entries and who waits for them
+//! - [`reads`]: what is answered without the log
+//! - [`ready`]: raft's `Ready`, duty by duty
+//! - [`publish`]: what it writes on the board
+//!
+//! The caller's duties:
+//! 1. Hand in flights, ticks and reports of the disk as they come, then call [`Replica::drive`] once for all of them.
+//! 2. Carry out [`Actions`]: appends to the log store in their order, each followed by [`Replica::persisted`] when its
+//!    own fdatasync has returned and not before; settled flights to their net threads.
+//! 3. Save a snapshot aside, then say [`Replica::snapshot_saved`] or [`Replica::snapshot_failed`].
+//! 4. After [`Actions::applied`], wake the net threads that watch.
+//!
+//! A broken invariant panics; the shell makes that the end of the process.
+
+mod batch;
 pub mod disk;
+mod log;
+mod pending;
+mod publish;
+mod reads;
+mod ready;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft::{RawNode, StateRole};
+use sluice_protocol::{Answer, NodeId, ProductId};
+use thiserror::Error;
+
+pub use self::batch::ENTRY_BYTES_MAX;
+use self::batch::Waiting;
+use self::disk::{Append, EntryKind, HardState, LogEntry, SnapshotMeta};
+use self::log::LogCache;
+use self::pending::Pending;
+use self::publish::Publisher;
+use self::reads::Reads;
+use crate::board::Board;
+use crate::desk::RETRY_AFTER_MS;
+use crate::flight::{Flight, Load};
+use crate::gate::Gate;
+use crate::ledger::command::{Batch, EntryError, Group};
+use crate::ledger::image::Image;
+use crate::ledger::settings::ADVANCE_MS_MAX;
+use crate::ledger::{Ledger, Totals};
+use crate::time::Moment;
+
+/// Ticks of raft's clock without a leader before an election.
+const ELECTION_TICKS: usize = 10;
+/// Ticks between a leader's heartbeats.
+const HEARTBEAT_TICKS: usize = 2;
+/// Entry bytes in one message to a peer.
+const MESSAGE_BYTES_MAX: u64 = 256 * 1024;
+/// Messages to a peer that may be unanswered.
+const MESSAGES_IN_FLIGHT_MAX: usize = 256;
+/// Entry bytes that may be proposed and not committed. Beyond it proposals are dropped: `Busy`.
+const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Entries proposed into one durable step while the disk has nothing to do.
+const ENTRIES_PER_APPEND_MAX: usize = 8;
+/// Durable steps that may be under way. One is written; full entries may queue behind it.
+const APPENDS_MAX: usize = 4;
+/// How far ledger time may lag the clock before a pulse carries it forward, milliseconds.
+const LAG_MS_MAX: u64 = 1_000;
+
+/// What a replica is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Net threads, each with its stripe of every gate.
+    pub stripes: usize,
+    /// Log bytes applied since the last snapshot that make the next one due.
+    pub snapshot_every_bytes: u64,
+}
+
+/// What was recovered from the disk.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The snapshot the ledger was loaded from.
+    pub snapshot: SnapshotMeta,
+    /// The ledger as of that snapshot.
+    pub ledger: Ledger,
+    /// Raft's hard state.
+    pub hard_state: HardState,
+    /// The log; entries that the snapshot contains are ignored.
+    pub entries: Vec<LogEntry>,
+}
+
+/// Why a replica cannot start from what was recovered. Nothing has been changed.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Entries between snapshot and log are missing.
+    #[error("the snapshot ends at index {snapshot}, the log starts at {first}: entries between them are lost")]
+    Gap {
+        /// The snapshot's last index.
+        snapshot: u64,
+        /// The log's first index.
+        first: u64,
+    },
+    /// The log ends before the snapshot does.
+    #[error("the snapshot ends at index {snapshot}, the log already at {last}: the end of the log is lost")]
+    ShortLog {
+        /// The snapshot's last index.
+        snapshot: u64,
+        /// The log's last index.
+        last: u64,
+    },
+    /// An entry cannot be read.
+    #[error("log entry {index}: {error}")]
+    Entry {
+        /// The entry's index.
+        index: u64,
+        /// What is wrong with it.
+        error: EntryError,
+    },
+    /// Raft refused the state.
+    #[error("raft refuses the recovered state: {0}")]
+    Raft(#[from] raft::Error),
+}
+
+/// What the shell is to do. The shell empties it.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// Durable steps, in order, each with the number to report.
+    pub appends: Vec<(u64, Append)>,
+    /// Flights with their answers.
+    pub settled: Vec<Box<Flight>>,
+    /// A snapshot to save aside.
+    pub snapshot: Option<(SnapshotMeta, Image)>,
+    /// Entries applied: those who watch the board should look.
+    pub applied: usize,
+}
+
+/// Where this node stands.
+#[derive(Debug)]
+enum Lead {
+    /// Somebody else leads, or nobody.
+    No,
+    /// Elected; the no-op of this term is not applied here yet, so nothing may be answered.
+    Elected,
+    /// Leading, but ledger time lags the clock too far to judge windows: pulses first.
+    CatchingUp,
+    /// Open for requests.
+    Open(Arc<Gate>),
+    /// Going away: what is in flight is finished, nothing new begins.
+    Stopping,
+}
+
+impl Lead {
+    fn gate(&self) -> Option<&Gate> {
+        match self {
+            Self::Open(gate) => Some(gate),
+            _ => None,
+        }
+    }
+}
+
+/// Figures for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Raft's term.
+    pub term: u64,
+    /// Who leads; 0 = not known.
+    pub leader: u64,
+    /// Whether this node leads and its gate is open.
+    pub open: bool,
+    /// The last log index.
+    pub last_index: u64,
+    /// The commit index.
+    pub commit: u64,
+    /// The last index applied.
+    pub applied: u64,
+    /// The last index in a durable snapshot.
+    pub snapshot: u64,
+    /// Log bytes behind that snapshot.
+    pub log_bytes: u64,
+    /// Ledger time, milliseconds since 1970.
+    pub ledger_ms: u64,
+    /// Flights that wait for an entry.
+    pub waiting: usize,
+    /// Entries proposed and not applied.
+    pub pending: usize,
+}
+
+/// See the module.
+pub struct Replica {
+    config: ReplicaConfig,
+    node: RawNode<LogCache>,
+    ledger: Ledger,
+    publisher: Publisher,
+    lead: Lead,
+    waiting: Waiting,
+    pending: Pending,
+    reads: Reads,
+    /// Durable steps under way: the number reported to the shell, and raft's number of the last ready it covers.
+    appends: VecDeque<(u64, u64)>,
+    last_append: u64,
+    /// The commit index changed without anything that must be durable: it rides on the next step.
+    hard_state: HardState,
+    /// The last two durable snapshots, newest first. The log is kept from the older one on.
+    snapshots: [u64; 2],
+    /// Log bytes applied behind the newest of them.
+    log_bytes: u64,
+    /// A snapshot that is being saved, and the log bytes it contains.
+    saving: Option<(SnapshotMeta, u64)>,
+    snapshot_wanted: bool,
+    /// A ready that wrote nothing, while no durable step was under way: raft may count it as persisted.
+    idle_ready: Option<u64>,
+    /// Kept between entries for their capacity.
+    answers: Vec<Answer>,
+    credits: Vec<(ProductId, i64)>,
+}
+
+impl Replica {
+    /// A replica that continues from what was recovered. A voter without peers campaigns at once.
+    ///
+    /// # Errors
+    /// [`StartError`] if snapshot and log do not fit together or an entry cannot be read.
+    pub fn new(config: ReplicaConfig, recovered: Recovered, board: Arc<Board>) -> Result<Self, StartError> {
+        let Recovered { snapshot, mut ledger, hard_state, entries } = recovered;
+        let entries = fitting(&snapshot, entries)?;
+        let alone = snapshot.members.voters == [config.node.0] && snapshot.members.learners.is_empty();
+        let log = LogCache::new(&snapshot, hard_state, entries);
+        let raft_config = raft::Config {
+            id: config.node.0,
+            election_tick: ELECTION_TICKS,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            applied: snapshot.index,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: MESSAGE_BYTES_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            ..raft::Config::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let mut node = RawNode::new(&raft_config, log, &logger)?;
+        let publisher = Publisher::new(board, config.stripes, &mut ledger);
+        publisher.board().rounds.set_needless(alone);
+        if alone {
+            node.campaign()?;
+        }
+        Ok(Self {
+            config,
+            node,
+            ledger,
+            publisher,
+            lead: Lead::No,
+            waiting: Waiting::default(),
+            pending: Pending::default(),
+            reads: Reads::default(),
+            appends: VecDeque::new(),
+            last_append: 0,
+            hard_state,
+            snapshots: [snapshot.index; 2],
+            log_bytes: 0,
+            saving: None,
+            snapshot_wanted: false,
+            idle_ready: None,
+            answers: Vec::new(),
+            credits: Vec::new(),
+        })
+    }
+
+    /// Takes a flight from a net thread. Its answer comes in some later [`Actions::settled`].
+    pub fn submit(&mut self, flight: Box<Flight>) {
+        match &flight.load {
+            Load::Commands(_) => self.waiting.push(flight),
+            _ => {
+                let round = self.publisher.board().rounds.ask();
+                self.reads.push(round, flight);
+            }
+        }
+    }
+
+    /// One tick of raft's clock.
+    pub fn tick(&mut self) {
+        self.node.tick();
+    }
+
+    /// The durable step of this number, and all before it, are on disk.
+    ///
+    /// # Panics
+    /// If the number was never given out.
+    pub fn persisted(&mut self, number: u64) {
+        let mut ready = None;
+        while self.appends.front().is_some_and(|(append, _)| *append <= number) {
+            ready = self.appends.pop_front().map(|(_, ready)| ready);
+        }
+        let ready = ready.expect("only what was asked for is reported");
+        self.node.on_persist_ready(ready);
+    }
+
+    /// The snapshot that was asked for last is durable.
+    pub fn snapshot_saved(&mut self) {
+        let (meta, bytes) = self.saving.take().expect("a snapshot was asked for");
+        self.snapshots = [meta.index, self.snapshots[0]];
+        self.node.mut_store().compact(meta.index);
+        self.log_bytes -= bytes;
+    }
+
+    /// The snapshot that was asked for last could not be saved: the log stays as it is, and another will be tried.
+    pub fn snapshot_failed(&mut self) {
+        self.saving = None;
+    }
+
+    /// Asks for a snapshot now, whatever the log's size.
+    pub fn want_snapshot(&mut self) {
+        self.snapshot_wanted = true;
+    }
+
+    /// Begins to go away: shuts the gate, answers what was not proposed, finishes what was.
+    pub fn stop(&mut self) {
+        self.lead = Lead::Stopping;
+        self.publisher.board().set_gate(None);
+    }
+
+    /// Whether nothing is in flight, on disk or in memory.
+    pub fn is_quiet(&self) -> bool {
+        self.waiting.is_empty()
+            && self.pending.is_empty()
+            && self.reads.is_empty()
+            && self.appends.is_empty()
+            && self.saving.is_none()
+    }
+
+    /// Does all that can be done now.
+    pub fn drive(&mut self, now: Moment, actions: &mut Actions) {
+        loop {
+            self.start_round();
+            self.answer_reads(actions);
+            self.propose(now, actions);
+            if !self.node.has_ready() {
+                break;
+            }
+            self.handle_ready(now, actions);
+        }
+        self.freeze_if_due(actions);
+    }
+
+    /// Figures for people.
+    pub fn status(&self) -> ReplicaStatus {
+        let raft = &self.node.raft;
+        ReplicaStatus {
+            term: raft.term,
+            leader: raft.leader_id,
+            open: matches!(self.lead, Lead::Open(_)),
+            last_index: raft.raft_log.last_index(),
+            commit: raft.raft_log.committed,
+            applied: self.ledger.index(),
+            snapshot: self.snapshots[0],
+            log_bytes: self.log_bytes,
+            ledger_ms: self.ledger.now_ms(),
+            waiting: self.waiting.len(),
+            pending: self.pending.len(),
+        }
+    }
+
+    /// Sums over all products.
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals()
+    }
+
+    /// The ledger, to look at.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Proposes what waits, if the disk is idle or a whole entry is full: alone, a request waits for one fsync and
+    /// nothing else; under load, entries fill while the disk works.
+    fn propose(&mut self, now: Moment, actions: &mut Actions) {
+        if !matches!(self.lead, Lead::Open(_) | Lead::CatchingUp) {
+            if !self.waiting.is_empty() {
+                self.refuse_waiting(actions);
+            }
+            return;
+        }
+        let mut proposed = 0;
+        while proposed < ENTRIES_PER_APPEND_MAX && !self.waiting.is_empty() {
+            let idle = self.appends.is_empty();
+            let full = self.waiting.bytes() >= ENTRY_BYTES_MAX && self.appends.len() < APPENDS_MAX;
+            if !(idle || full) {
+                break;
+            }
+            let (batch, flights) = self.waiting.take(self.node.raft.term, now.wall_ms);
+            self.propose_batch(&batch, flights, actions);
+            proposed += 1;
+        }
+        if proposed == 0 && self.appends.is_empty() && self.pending.is_empty() && self.wants_pulse(now) {
+            let batch =
+                Batch { proposer_term: self.node.raft.term, stamp_ms: now.wall_ms, groups: Vec::new() };
+            self.propose_batch(&batch, Vec::new(), actions);
+        }
+    }
+
+    fn propose_batch(&mut self, batch: &Batch, flights: Vec<Box<Flight>>, actions: &mut Actions) {
+        match self.node.propose(Vec::new(), batch.encode()) {
+            Ok(()) => {
+                let index = self.node.raft.raft_log.last_index();
+                self.pending.push(index, self.node.raft.term, flights);
+            }
+            // Definite: raft took nothing.
+            Err(_) => {
+                for mut flight in flights {
+                    flight.refund(0);
+                    flight.answer_all(Answer::busy(RETRY_AFTER_MS));
+                    actions.settled.push(flight);
+                }
+            }
+        }
+    }
+
+    /// Whether time alone has something to do: a hold or a window has come due, or the ledger's clock lags.
+    fn wants_pulse(&self, now: Moment) -> bool {
+        let ledger_ms = self.ledger.now_ms();
+        let due = self.ledger.pulse_due_ms().is_some_and(|due_ms| due_ms <= now.wall_ms && due_ms > ledger_ms);
+        self.ledger.backlog() || due || now.wall_ms >= ledger_ms.saturating_add(LAG_MS_MAX)
+    }
+
+    /// Whether ledger time is near enough to the clock for windows to be judged.
+    fn is_caught_up(&self, now: Moment) -> bool {
+        now.wall_ms < self.ledger.now_ms().saturating_add(ADVANCE_MS_MAX)
+    }
+
+    /// Nothing of it was proposed: definitely not done.
+    fn refuse_waiting(&mut self, actions: &mut Actions) {
+        let answer = self.not_leader();
+        for mut flight in self.waiting.drain() {
+            flight.refund(0);
+            flight.answer_all(answer);
+            actions.settled.push(flight);
+        }
+    }
+
+    fn not_leader(&self) -> Answer {
+        let leader = self.node.raft.leader_id;
+        if leader == self.config.node.0 { Answer::busy(RETRY_AFTER_MS) } else { Answer::not_leader(leader) }
+    }
+
+    fn start_round(&mut self) {
+        if self.node.raft.state != StateRole::Leader || !self.node.raft.commit_to_current_term() {
+            return;
+        }
+        if let Some(number) = self.publisher.board().rounds.start() {
+            self.node.read_index(ready::round_context(self.config.node, self.node.raft.term, number));
+        }
+    }
+
+    fn answer_reads(&mut self, actions: &mut Actions) {
+        match self.lead {
+            Lead::Open(_) => {}
+            // Not yet: they wait for the gate.
+            Lead::Elected | Lead::CatchingUp => return,
+            Lead::No | Lead::Stopping => {
+                let answer = self.not_leader();
+                for mut flight in self.reads.drain() {
+                    flight.answer_all(answer);
+                    actions.settled.push(flight);
+                }
+                return;
+            }
+        }
+        let confirmed = self.publisher.board().rounds.confirmed();
+        while let Some(mut flight) = self.reads.pop(confirmed) {
+            if !matches!(flight.load, Load::Suspects(_)) {
+                reads::answer(&self.ledger, &mut flight);
+                actions.settled.push(flight);
+                continue;
+            }
+            let parts = reads::sift(&self.ledger, flight);
+            actions.settled.extend(parts.refused);
+            if let Some(mut rest) = parts.rest {
+                self.take_tokens(&mut rest);
+                self.waiting.push(rest);
+            }
+        }
+    }
+
+    /// Buyers who may buy after all get their units set aside now, as far as there are any.
+    fn take_tokens(&self, flight: &mut Flight) {
+        let (Lead::Open(gate), Load::Commands(group)) = (&self.lead, &flight.load) else { return };
+        let Group::Reserve(items) = group else { return };
+        flight.tokened = items
+            .iter()
+            .map(|item| {
+                let lane = gate.lane(item.product.into());
+                lane.is_some_and(|lane| lane.tokens().take(0, item.quantity))
+            })
+            .collect();
+        flight.gate = Some(Arc::clone(gate));
+    }
+
+    fn freeze_if_due(&mut self, actions: &mut Actions) {
+        let due = self.snapshot_wanted || self.log_bytes >= self.config.snapshot_every_bytes;
+        let index = self.ledger.index();
+        if !due || self.saving.is_some() || index == self.snapshots[0] {
+            self.snapshot_wanted &= index != self.snapshots[0];
+            return;
+        }
+        let meta = self.snapshot_meta(index);
+        self.snapshot_wanted = false;
+        self.saving = Some((meta.clone(), self.log_bytes));
+        actions.snapshot = Some((meta, self.ledger.freeze()));
+    }
+}
+
+/// The entries behind the snapshot, if snapshot and log fit together and every entry can be read.
+fn fitting(snapshot: &SnapshotMeta, entries: Vec<LogEntry>) -> Result<Vec<LogEntry>, StartError> {
+    if let Some(first) = entries.first().filter(|first| first.index > snapshot.index + 1) {
+        return Err(StartError::Gap { snapshot: snapshot.index, first: first.index });
+    }
+    // The log is kept from the older of two snapshots on, so it is never empty behind a newer one.
+    let last = entries.last().map_or(0, |last| last.index);
+    if last < snapshot.index {
+        return Err(StartError::ShortLog { snapshot: snapshot.index, last });
+    }
+    let entries: Vec<LogEntry> = entries.into_iter().filter(|entry| entry.index > snapshot.index).collect();
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Normal && !entry.data.is_empty()) {
+        Batch::access(&entry.data).map_err(|error| StartError::Entry { index: entry.index, error })?;
+    }
+    Ok(entries)
+}

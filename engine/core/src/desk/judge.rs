@@ -1,0 +1,112 @@
+//! One request to reserve, looked at: admitted, answered no, or in doubt.
+//!
+//! This is rule N. A no is said only from committed state that the replica has applied and published: the
+//! caller has loaded `applied` before the notice, and, where the cluster has other voters, after a read round that
+//! started when the request had arrived. The gate's own opinion never becomes a no.
+
+use sluice_protocol::request::ReserveItem;
+use sluice_protocol::response::{At, RefusedField};
+use sluice_protocol::{Answer, Status, limits};
+
+use crate::board::Board;
+use crate::gate::Lane;
+use crate::gate::notice::Posted;
+use crate::ledger::command::Reserve;
+use crate::time::Moment;
+
+/// What is to happen with a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// Its units are set aside: to the log.
+    Admit,
+    /// To the log without units: the ledger must decide in any case (a retry, or an id that may be known).
+    Log,
+    /// The buyer may have reached the limit: to the ledger first.
+    Suspect,
+    /// Answered.
+    No(Answer),
+    /// Neither yes nor no can be said yet: units are set aside for others who may not get them, or a read round is
+    /// still out.
+    Doubt,
+}
+
+/// What is wrong with the numbers of a request, whatever the ledger holds.
+pub(super) fn malformed(item: &Reserve, at: At) -> Option<Answer> {
+    if item.id == 0 {
+        return Some(Answer::invalid(at, RefusedField::Reservation, 0, 1, u64::MAX));
+    }
+    if item.product == 0 {
+        return Some(Answer::invalid(at, RefusedField::Product, 0, 1, u64::MAX));
+    }
+    if item.quantity == 0 || item.quantity > limits::QUANTITY_MAX {
+        let (got, high) = (u64::from(item.quantity), u64::from(limits::QUANTITY_MAX));
+        return Some(Answer::invalid(at, RefusedField::Quantity, got, 1, high));
+    }
+    None
+}
+
+/// Judges a first attempt. `applied` was loaded before this call; `fresh` says whether a no may be said on it.
+pub(super) fn first_attempt(
+    board: &Board,
+    lane: Option<&Lane>,
+    item: &Reserve,
+    stripe: usize,
+    applied: At,
+    fresh: bool,
+    now: Moment,
+) -> Verdict {
+    let verdict = look(board, lane, item, stripe, applied, now);
+    match verdict {
+        Verdict::No(_) if !fresh => Verdict::Doubt,
+        // The filter is read after the notice that the no rests on: an id whose units were taken up to that index
+        // is in it. Such an id has an outcome, and the ledger will tell it.
+        Verdict::No(_) if board.may_know(item.id.into()) => Verdict::Log,
+        verdict => verdict,
+    }
+}
+
+fn look(
+    board: &Board,
+    lane: Option<&Lane>,
+    item: &Reserve,
+    stripe: usize,
+    applied: At,
+    now: Moment,
+) -> Verdict {
+    let Some(lane) = lane else {
+        return Verdict::No(Answer::plain(applied, Status::UnknownProduct));
+    };
+    let posted = lane.notice.read();
+    let at = At { index: applied.index.max(posted.index), time_ms: applied.time_ms.max(posted.time_ms) };
+    if at.time_ms < posted.opens_ms && now.wall_ms < posted.opens_ms {
+        return Verdict::No(Answer::not_open(at, posted.opens_ms));
+    }
+    if posted.closes_ms != 0 && at.time_ms >= posted.closes_ms {
+        return Verdict::No(Answer::closed(at, posted.closes_ms));
+    }
+    let units = u64::from(item.quantity);
+    if !posted.unlimited && posted.free < units {
+        return short(&posted, at);
+    }
+    if posted.per_user_limit != 0 && board.may_have(item.product.into(), item.user.into()) {
+        return Verdict::Suspect;
+    }
+    if lane.tokens().take(stripe, item.quantity) { Verdict::Admit } else { Verdict::Doubt }
+}
+
+/// Committed state has too few free units; but holds whose time is over count as free before they are swept.
+fn short(posted: &Posted, at: At) -> Verdict {
+    let unswept = posted.earliest_return_ms != 0 && posted.earliest_return_ms <= at.time_ms;
+    if unswept {
+        return Verdict::Doubt;
+    }
+    if posted.sealed && posted.free == 0 && posted.held == 0 {
+        return Verdict::No(Answer::sold_out(at));
+    }
+    Verdict::No(Answer::insufficient(at, posted.free, posted.held, posted.earliest_return_ms))
+}
+
+/// The command of a request.
+pub(super) fn command(item: &ReserveItem) -> Reserve {
+    Reserve { id: item.id().0, product: item.product().0, user: item.user().0, quantity: item.quantity() }
+}

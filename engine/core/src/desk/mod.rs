@@ -1,0 +1,458 @@
+//! The desk of a net thread: takes whole frames, answers what it may, sends on what only the log can decide,
+//! keeps what is in doubt, and puts the answers together.
+//!
+//! - [`judge`]: one request looked at (rule N)
+//! - [`frames`]: frames that wait for answers
+//!
+//! How to drive it: [`Desk::submit`] each request; then carry [`Desk::departures`] to the replica
+//! ([`Desk::bounce`] what its queue does not take) and [`Desk::replies`] to the sessions. Hand back
+//! each flight with [`Desk::settle`]. While [`Desk::is_watching`], call [`Desk::reconsider`] after each of the replica's applies
+//! and every few milliseconds.
+//!
+//! Relies on: the board and the gate on it. Deliberately not here: sockets, queues, threads.
+
+mod frames;
+mod judge;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+use sluice_protocol::request::{IdItem, ReserveItem};
+use sluice_protocol::response::At;
+use sluice_protocol::{Answer, Kind, ProductId};
+
+pub use self::frames::{Caller, Reply};
+use self::frames::OpenFrame;
+use self::judge::Verdict;
+use crate::board::Board;
+use crate::flight::{Answers, Flight, Load, Origin};
+use crate::gate::{Gate, Lane};
+use crate::ledger::command::{Cancel, ChangeStock, Group, Put, Reserve};
+use crate::session::Ask;
+use crate::time::Moment;
+
+/// What a busy server tells clients to wait before they try again, milliseconds.
+pub const RETRY_AFTER_MS: u32 = 5;
+
+/// Bounds of one desk.
+#[derive(Clone, Copy, Debug)]
+pub struct DeskLimits {
+    /// Flights that may be away at a time. Beyond it: `Busy`.
+    pub flights_max: usize,
+    /// Requests that may be in doubt at a time. Beyond it: `Busy`.
+    pub parked_max: usize,
+    /// How long a request is tried if its frame does not say, milliseconds.
+    pub budget_default_ms: u32,
+}
+
+/// What a desk has counted since it was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeskCounts {
+    /// Requests whose units the gate set aside.
+    pub admitted: u64,
+    /// Requests refused here, from committed state.
+    pub refused: u64,
+    /// Requests that were in doubt at least once.
+    pub doubted: u64,
+    /// Requests sent to the ledger because their buyer may have reached the limit.
+    pub suspected: u64,
+}
+
+/// A request in doubt.
+#[derive(Clone, Copy, Debug)]
+struct Parked {
+    frame: u32,
+    line: u16,
+    item: Reserve,
+    /// The read round after which a no may be said, in the term it was asked for.
+    round: u64,
+    term: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Desk {
+    thread: u16,
+    limits: DeskLimits,
+    board: Arc<Board>,
+    frames: Slab<OpenFrame>,
+    parked: VecDeque<Parked>,
+    departures: Vec<Box<Flight>>,
+    replies: Vec<Reply>,
+    away: usize,
+    counts: DeskCounts,
+    /// The lane looked at last: a hot product's frames find theirs without hashing.
+    last_lane: Option<(ProductId, Arc<Lane>)>,
+    gate: Option<Arc<Gate>>,
+}
+
+impl Desk {
+    /// The desk of net thread `thread`.
+    pub fn new(thread: u16, board: Arc<Board>, limits: DeskLimits) -> Self {
+        Self {
+            thread,
+            limits,
+            board,
+            frames: Slab::new(),
+            parked: VecDeque::new(),
+            departures: Vec::new(),
+            replies: Vec::new(),
+            away: 0,
+            counts: DeskCounts::default(),
+            last_lane: None,
+            gate: None,
+        }
+    }
+
+    /// Takes one frame. `budget_ms` 0 means the default.
+    pub fn submit(&mut self, caller: Caller, ask: Ask<'_>, budget_ms: u32, now: Moment) {
+        self.refresh_gate();
+        if self.gate.is_none() {
+            let answer = Answer::not_leader(self.board.leader());
+            self.reply_all(caller, ask.len(), answer);
+            return;
+        }
+        if self.away >= self.limits.flights_max {
+            self.reply_all(caller, ask.len(), Answer::busy(RETRY_AFTER_MS));
+            return;
+        }
+        let budget_ms = if budget_ms == 0 { self.limits.budget_default_ms } else { budget_ms };
+        let deadline_ms = now.mono_ms + u64::from(budget_ms);
+        match ask {
+            Ask::Reserve(items) => self.submit_reserves(caller, items, deadline_ms, now),
+            Ask::Confirm(items) => self.send(caller, deadline_ms, Load::Commands(Group::Confirm(ids(items)))),
+            Ask::Resolve(items) => self.send(caller, deadline_ms, Load::Commands(Group::Resolve(ids(items)))),
+            Ask::Cancel(items) => {
+                let items = items.iter().map(|item| Cancel { id: item.id().0, reason: item.reason() });
+                self.send(caller, deadline_ms, Load::Commands(Group::Cancel(items.collect())));
+            }
+            Ask::Put(items) => {
+                let items = items.iter().map(|item| {
+                    let terms = item.terms();
+                    Put {
+                        product: item.product().0,
+                        stock: item.stock(),
+                        opens_ms: terms.opens_ms,
+                        closes_ms: terms.closes_ms,
+                        per_user_limit: terms.per_user_limit,
+                        hold_ms: terms.hold_ms,
+                        unlimited: terms.unlimited,
+                    }
+                });
+                self.send(caller, deadline_ms, Load::Commands(Group::Put(items.collect())));
+            }
+            Ask::Restock(items) => {
+                self.send(caller, deadline_ms, Load::Commands(Group::Restock(changes(items))));
+            }
+            Ask::WriteOff(items) => {
+                self.send(caller, deadline_ms, Load::Commands(Group::WriteOff(changes(items))));
+            }
+            Ask::Seal(items) => {
+                let items = items.iter().map(|item| item.product().0).collect();
+                self.send(caller, deadline_ms, Load::Commands(Group::Seal(items)));
+            }
+            Ask::Reservations(items) => {
+                let ids = items.iter().map(IdItem::id).collect();
+                self.send(caller, deadline_ms, Load::Reservations(ids));
+            }
+            Ask::Products(items) => {
+                let ids = items.iter().map(|item| item.product()).collect();
+                self.send(caller, deadline_ms, Load::Products(ids));
+            }
+            Ask::Page(item) => {
+                self.send(caller, deadline_ms, Load::Page { from: item.from(), limit: item.limit() as usize });
+            }
+        }
+    }
+
+    /// Takes back a flight that the replica has answered.
+    ///
+    /// # Panics
+    /// If it is not one of this desk's, or not answered.
+    pub fn settle(&mut self, mut flight: Box<Flight>) {
+        self.away = self.away.checked_sub(1).expect("only what went away comes back");
+        let key = flight.origin.frame as usize;
+        match std::mem::take(&mut flight.answers) {
+            Answers::Plain(answers) if flight.lines.is_empty() => {
+                // A read that got no further: as many lines as it asked for.
+                let frame = self.frames.remove(key);
+                self.reply_plain(frame.caller, answers);
+            }
+            Answers::Plain(answers) => {
+                assert_eq!(answers.len(), flight.lines.len(), "one answer a line");
+                let frame = &mut self.frames[key];
+                for (line, answer) in flight.lines.iter().zip(answers) {
+                    frame.answer(*line, answer);
+                }
+                self.finish(key);
+            }
+            answers => {
+                let frame = self.frames.remove(key);
+                self.replies.push(Reply { caller: frame.caller, answers });
+            }
+        }
+    }
+
+    /// Takes back a departure that the replica's queue had no room for: nothing was done.
+    pub fn bounce(&mut self, mut flight: Box<Flight>) {
+        flight.refund(usize::from(self.thread));
+        flight.answer_all(Answer::busy(RETRY_AFTER_MS));
+        self.settle(flight);
+    }
+
+    /// Looks again at everything in doubt.
+    pub fn reconsider(&mut self, now: Moment) {
+        if self.parked.is_empty() {
+            return;
+        }
+        self.refresh_gate();
+        let applied = self.board.applied();
+        let mut sorting = Sorting::default();
+        for _ in 0..self.parked.len() {
+            let mut parked = self.parked.pop_front().expect("as many as were counted");
+            if sorting.frame != Some(parked.frame) {
+                self.dispatch(&mut sorting, parked.frame);
+            }
+            let Some(gate) = &self.gate else {
+                let answer = Answer::not_leader(self.board.leader());
+                self.frames[parked.frame as usize].answer(parked.line, answer);
+                continue;
+            };
+            if parked.term != gate.term() {
+                (parked.term, parked.round) = (gate.term(), self.board.rounds.ask());
+            }
+            let fresh = parked.round <= self.board.rounds.confirmed();
+            match self.judge(&parked.item, 0, applied, fresh, now) {
+                Verdict::Doubt if self.frames[parked.frame as usize].deadline_ms <= now.mono_ms => {
+                    let answer = Answer::busy(RETRY_AFTER_MS);
+                    self.frames[parked.frame as usize].answer(parked.line, answer);
+                }
+                Verdict::Doubt => self.parked.push_back(parked),
+                verdict => {
+                    if let Some(answer) = sorting.sort(verdict, parked.item, parked.line) {
+                        self.counts.refused += 1;
+                        self.frames[parked.frame as usize].answer(parked.line, answer);
+                    }
+                }
+            }
+        }
+        if let Some(frame) = sorting.frame {
+            self.dispatch(&mut sorting, frame);
+        }
+    }
+
+    /// Whether something is in doubt, so that applies matter to this desk.
+    pub fn is_watching(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Requests in doubt.
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Flights away.
+    pub fn away(&self) -> usize {
+        self.away
+    }
+
+    /// What has been counted.
+    pub fn counts(&self) -> DeskCounts {
+        self.counts
+    }
+
+    /// Flights to carry to the replica, in order.
+    pub fn departures(&mut self) -> std::vec::Drain<'_, Box<Flight>> {
+        self.departures.drain(..)
+    }
+
+    /// Replies to carry to the sessions.
+    pub fn replies(&mut self) -> std::vec::Drain<'_, Reply> {
+        self.replies.drain(..)
+    }
+
+    fn submit_reserves(&mut self, caller: Caller, items: &[ReserveItem], deadline_ms: u64, now: Moment) {
+        // The round is asked for, and `applied` loaded, after the frame has arrived and before any notice is read.
+        let round = self.board.rounds.ask();
+        let applied = self.board.applied();
+        let fresh = round <= self.board.rounds.confirmed();
+        let term = self.gate.as_ref().map_or(0, |gate| gate.term());
+        let mut frame = OpenFrame::new(caller, deadline_ms, items.len());
+        let key = self.frames.vacant_key() as u32;
+        let mut sorting = Sorting { frame: Some(key), ..Sorting::default() };
+        for (line, item) in items.iter().enumerate() {
+            let (line, command) = (line as u16, judge::command(item));
+            match self.judge(&command, item.attempt, applied, fresh, now) {
+                Verdict::Doubt if self.parked.len() < self.limits.parked_max => {
+                    self.counts.doubted += 1;
+                    self.parked.push_back(Parked { frame: key, line, item: command, round, term });
+                }
+                Verdict::Doubt => frame.answer(line, Answer::busy(RETRY_AFTER_MS)),
+                verdict => {
+                    if let Some(answer) = sorting.sort(verdict, command, line) {
+                        self.counts.refused += 1;
+                        frame.answer(line, answer);
+                    }
+                }
+            }
+        }
+        if frame.is_answered() {
+            self.replies.push(frame.into_reply());
+            return;
+        }
+        self.frames.insert(frame);
+        self.dispatch(&mut sorting, key);
+    }
+
+    fn judge(&mut self, item: &Reserve, attempt: u8, applied: At, fresh: bool, now: Moment) -> Verdict {
+        if let Some(answer) = judge::malformed(item, applied) {
+            return Verdict::No(answer);
+        }
+        let stripe = usize::from(self.thread);
+        let product = ProductId(item.product);
+        let hit = matches!(&self.last_lane, Some((last, _)) if *last == product);
+        if !hit {
+            let lane = self.gate.as_ref().and_then(|gate| gate.lane(product));
+            self.last_lane = lane.map(|lane| (product, lane));
+        }
+        let lane = self.last_lane.as_ref().map(|(_, lane)| &**lane);
+        if attempt > 0 {
+            // A retry's units are set aside if they can be; the log decides either way.
+            let taken = lane.is_some_and(|lane| lane.tokens().take(stripe, item.quantity));
+            return if taken { Verdict::Admit } else { Verdict::Log };
+        }
+        judge::first_attempt(&self.board, lane, item, stripe, applied, fresh, now)
+    }
+
+    /// Sends what was sorted for a frame, and its reply if nothing of it is open any more.
+    fn dispatch(&mut self, sorting: &mut Sorting, next: u32) {
+        let Some(frame) = sorting.frame.replace(next) else { return };
+        let origin = Origin { thread: self.thread, frame };
+        for (items, lines, tokened, suspects) in [
+            (&mut sorting.commands, &mut sorting.lines, &mut sorting.tokened, false),
+            (&mut sorting.suspects, &mut sorting.suspect_lines, &mut Vec::new(), true),
+        ] {
+            if items.is_empty() {
+                continue;
+            }
+            let group = Group::Reserve(std::mem::take(items));
+            let load = if suspects { Load::Suspects(group) } else { Load::Commands(group) };
+            if suspects {
+                self.counts.suspected += lines.len() as u64;
+            } else {
+                self.counts.admitted += lines.len() as u64;
+            }
+            let flight = Box::new(Flight {
+                origin,
+                load,
+                lines: std::mem::take(lines),
+                tokened: std::mem::take(tokened),
+                gate: self.gate.clone(),
+                answers: Answers::default(),
+            });
+            self.away += 1;
+            if self.away > self.limits.flights_max { self.bounce(flight) } else { self.departures.push(flight) }
+        }
+        self.finish(frame as usize);
+    }
+
+    /// Sends a whole frame to the replica.
+    fn send(&mut self, caller: Caller, deadline_ms: u64, load: Load) {
+        let mut flight = Box::new(Flight {
+            origin: Origin::default(),
+            load,
+            lines: Vec::new(),
+            tokened: Vec::new(),
+            gate: None,
+            answers: Answers::default(),
+        });
+        let lines = flight.len();
+        if matches!(flight.load, Load::Commands(_)) {
+            flight.lines = (0..lines as u16).collect();
+        }
+        let key = self.frames.insert(OpenFrame::new(caller, deadline_ms, lines));
+        flight.origin = Origin { thread: self.thread, frame: key as u32 };
+        self.away += 1;
+        self.departures.push(flight);
+    }
+
+    fn finish(&mut self, key: usize) {
+        if self.frames.get(key).is_some_and(OpenFrame::is_answered) {
+            self.replies.push(self.frames.remove(key).into_reply());
+        }
+    }
+
+    fn reply_all(&mut self, caller: Caller, lines: usize, answer: Answer) {
+        self.reply_plain(caller, vec![answer; lines]);
+    }
+
+    /// A read that could not be made answers each line with a record of zeros.
+    fn reply_plain(&mut self, caller: Caller, answers: Vec<Answer>) {
+        let answers = match caller.kind {
+            Kind::QueryReservation => {
+                Answers::Reservations(answers.into_iter().map(|answer| (answer, None).into()).collect())
+            }
+            Kind::QueryProduct | Kind::ListProducts => {
+                Answers::Products(answers.into_iter().map(|answer| (answer, None).into()).collect())
+            }
+            _ => Answers::Plain(answers),
+        };
+        self.replies.push(Reply { caller, answers });
+    }
+
+    fn refresh_gate(&mut self) {
+        let gate = self.board.gate();
+        let same = match (&gate, &self.gate) {
+            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.last_lane = None;
+            self.gate = gate;
+        }
+    }
+}
+
+/// What a frame's requests were sorted into.
+#[derive(Debug, Default)]
+struct Sorting {
+    frame: Option<u32>,
+    commands: Vec<Reserve>,
+    lines: Vec<u16>,
+    tokened: Vec<bool>,
+    suspects: Vec<Reserve>,
+    suspect_lines: Vec<u16>,
+}
+
+impl Sorting {
+    /// Files a request under its verdict; a no is given back to be filled in.
+    fn sort(&mut self, verdict: Verdict, item: Reserve, line: u16) -> Option<Answer> {
+        match verdict {
+            Verdict::Admit | Verdict::Log => {
+                self.commands.push(item);
+                self.lines.push(line);
+                self.tokened.push(verdict == Verdict::Admit);
+            }
+            Verdict::Suspect => {
+                self.suspects.push(item);
+                self.suspect_lines.push(line);
+            }
+            Verdict::No(answer) => return Some(answer),
+            Verdict::Doubt => unreachable!("a doubt is parked, not sorted"),
+        }
+        None
+    }
+}
+
+fn ids(items: &[IdItem]) -> Vec<u128> {
+    items.iter().map(|item| item.id().0).collect()
+}
+
+fn changes(items: &[sluice_protocol::request::StockItem]) -> Vec<ChangeStock> {
+    items
+        .iter()
+        .map(|item| ChangeStock { id: item.id().0, product: item.product().0, quantity: item.quantity() })
+        .collect()
+}

@@ -1,0 +1,131 @@
+//! What the ledger answers without the log: queries, and buyers who may have reached their limit.
+//!
+//! Rule N holds for all of them: an answer rests on applied state, and, where the cluster has other voters, on a read
+//! round that was started after the request arrived. Deliberately not here: the rounds' messages, which are raft's.
+
+use std::collections::VecDeque;
+
+use sluice_protocol::response::{ProductReply, RefusedField, ReservationReply};
+use sluice_protocol::{Answer, ProductId, ReservationId, Status, limits};
+
+use crate::flight::{Answers, Flight, Load};
+use crate::ledger::Ledger;
+use crate::ledger::command::{Group, Reserve};
+
+/// Flights that wait for a read round.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    waiting: VecDeque<(u64, Box<Flight>)>,
+}
+
+impl Reads {
+    /// Adds a flight that may be answered once `round` is confirmed.
+    pub(super) fn push(&mut self, round: u64, flight: Box<Flight>) {
+        self.waiting.push_back((round, flight));
+    }
+
+    /// The next flight whose round is confirmed. Rounds are asked for in order.
+    pub(super) fn pop(&mut self, confirmed: u64) -> Option<Box<Flight>> {
+        let ready = self.waiting.front().is_some_and(|(round, _)| *round <= confirmed);
+        ready.then(|| self.waiting.pop_front().expect("it was just looked at").1)
+    }
+
+    /// Takes everything, for an answer that is not the ledger's.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Flight>> + '_ {
+        self.waiting.drain(..).map(|(_, flight)| flight)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// Answers a query from the ledger as it stands.
+pub(super) fn answer(ledger: &Ledger, flight: &mut Flight) {
+    let at = ledger.at();
+    flight.answers = match &flight.load {
+        Load::Reservations(ids) => Answers::Reservations(ids.iter().map(|id| reservation(ledger, *id)).collect()),
+        Load::Products(ids) => {
+            let found = ids.iter().map(|id| match ledger.product(*id) {
+                Some(view) => (Answer::done(at, 0), Some(view)).into(),
+                None => (Answer::plain(at, Status::UnknownProduct), None).into(),
+            });
+            Answers::Products(found.collect())
+        }
+        Load::Page { limit, .. } if !(1..=limits::ITEMS_MAX).contains(limit) => {
+            let (got, high) = (*limit as u64, limits::ITEMS_MAX as u64);
+            Answers::Plain(vec![Answer::invalid(at, RefusedField::Limit, got, 1, high)])
+        }
+        Load::Page { from, limit } => {
+            let page = ledger.products_from(*from).take(*limit);
+            Answers::Products(page.map(|view| ProductReply::from((Answer::done(at, 0), Some(view)))).collect())
+        }
+        Load::Commands(_) | Load::Suspects(_) => unreachable!("commands are not reads"),
+    };
+}
+
+fn reservation(ledger: &Ledger, id: ReservationId) -> ReservationReply {
+    match ledger.reservation(id) {
+        Some((state, view)) => (Answer::found(ledger.at(), state), Some(view)).into(),
+        None => (Answer::plain(ledger.at(), Status::UnknownReservation), None).into(),
+    }
+}
+
+/// What became of a flight of suspects: some are refused, the others are to go to the log.
+#[derive(Debug)]
+pub(super) struct Sifted {
+    pub(super) refused: Option<Box<Flight>>,
+    pub(super) rest: Option<Box<Flight>>,
+}
+
+/// Refuses the buyers of a flight who have reached their limit in the ledger as it stands.
+///
+/// An id that has an outcome goes to the log, which tells it; so does a buyer of a product with holds that are over
+/// but not swept, since what they held no longer counts.
+pub(super) fn sift(ledger: &Ledger, mut flight: Box<Flight>) -> Sifted {
+    let Load::Suspects(Group::Reserve(items)) = &mut flight.load else {
+        unreachable!("only reserves are suspected");
+    };
+    let mut kept = (Vec::new(), Vec::new());
+    let mut refused = (Vec::new(), Vec::new(), Vec::new());
+    for (item, line) in items.iter().zip(&flight.lines) {
+        match limit_reached(ledger, item) {
+            Some(answer) => {
+                refused.0.push(*item);
+                refused.1.push(*line);
+                refused.2.push(answer);
+            }
+            None => {
+                kept.0.push(*item);
+                kept.1.push(*line);
+            }
+        }
+    }
+    let refused = (!refused.0.is_empty()).then(|| {
+        Box::new(Flight {
+            origin: flight.origin,
+            load: Load::Suspects(Group::Reserve(refused.0)),
+            lines: refused.1,
+            tokened: Vec::new(),
+            gate: None,
+            answers: Answers::Plain(refused.2),
+        })
+    });
+    let rest = (!kept.0.is_empty()).then(|| {
+        (flight.load, flight.lines) = (Load::Commands(Group::Reserve(kept.0)), kept.1);
+        flight
+    });
+    Sifted { refused, rest }
+}
+
+fn limit_reached(ledger: &Ledger, item: &Reserve) -> Option<Answer> {
+    let product = ProductId(item.product);
+    let standing = ledger.standing(product)?;
+    let unswept = standing.earliest_return_ms != 0 && standing.earliest_return_ms <= ledger.now_ms();
+    let has = ledger.user_units(product, item.user.into());
+    let within = has + u64::from(item.quantity) <= u64::from(standing.per_user_limit);
+    if standing.per_user_limit == 0 || within || unswept || ledger.reservation(item.id.into()).is_some() {
+        return None;
+    }
+    Some(Answer::limit_reached(ledger.at(), standing.per_user_limit, has))
+}

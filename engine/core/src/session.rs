@@ -1,0 +1,382 @@
+//! One client connection without a socket: bytes in, requests out; replies in, bytes out.
+//!
+//! How to drive it, in this order:
+//! 1. Read into [`Session::read_buffer`].
+//! 2. Call [`Session::next`] until it returns [`Step::Starved`] or [`Step::Full`]; after `Full` stop reading until a
+//!    reply has been given. A [`SessionFault`] is the end: write out [`Session::outgoing`] and close.
+//! 3. Give each reply to [`Session::reply`] as it comes; replies may come in any order.
+//! 4. Write [`Session::outgoing`] to the socket and [`Session::wrote`] what it took.
+//!
+//! Relies on: the protocol crate for bytes. Deliberately not here: sockets, deadlines, what requests mean.
+
+use bytes::BytesMut;
+use sluice_protocol::handshake::{Fault, Hello, Welcome};
+use sluice_protocol::header::{self, FrameHeader, HEADER_LEN};
+use sluice_protocol::limits::{FRAMES_IN_FLIGHT_MAX, ITEMS_MAX, REQUEST_BODY_MAX};
+use sluice_protocol::request::{self, IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem};
+use sluice_protocol::{ClusterId, DecodeError, FaultCode, Kind, NodeId, PROTOCOL_VERSION};
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+use crate::flight::Answers;
+
+/// An outgoing buffer that has grown beyond this is given back when it is empty, bytes.
+const OUTBOUND_KEPT_MAX: usize = 256 * 1024;
+
+/// What a server says of itself in its welcome.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// Unanswered frames a connection may have; at most [`FRAMES_IN_FLIGHT_MAX`].
+    pub frames_in_flight_max: usize,
+}
+
+/// The items of one request frame, read where they lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask<'a> {
+    /// Take units.
+    Reserve(&'a [ReserveItem]),
+    /// Confirm.
+    Confirm(&'a [IdItem]),
+    /// Cancel.
+    Cancel(&'a [IdItem]),
+    /// Tell or kill.
+    Resolve(&'a [IdItem]),
+    /// Read reservations.
+    Reservations(&'a [IdItem]),
+    /// Read products.
+    Products(&'a [ProductItem]),
+    /// Create products or change terms.
+    Put(&'a [PutProductItem]),
+    /// Add stock.
+    Restock(&'a [StockItem]),
+    /// Remove free stock.
+    WriteOff(&'a [StockItem]),
+    /// No more stock, ever.
+    Seal(&'a [ProductItem]),
+    /// Read a page of products.
+    Page(&'a ListItem),
+}
+
+impl Ask<'_> {
+    /// Items in the frame.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Reserve(items) => items.len(),
+            Self::Confirm(items) | Self::Cancel(items) | Self::Resolve(items) | Self::Reservations(items) => {
+                items.len()
+            }
+            Self::Products(items) | Self::Seal(items) => items.len(),
+            Self::Put(items) => items.len(),
+            Self::Restock(items) | Self::WriteOff(items) => items.len(),
+            Self::Page(_) => 1,
+        }
+    }
+
+    /// Whether there are none; a decoded frame always has some.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What [`Session::next`] found.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// A client said hello: answer with [`Session::welcome`].
+    Hello {
+        /// What it calls itself.
+        name: String,
+    },
+    /// A frame of requests.
+    Request {
+        /// What it is.
+        kind: Kind,
+        /// The client's name for it.
+        correlation: u64,
+        /// How long the client wants the server to try, milliseconds; 0 = the server's default.
+        budget_ms: u32,
+        /// The items.
+        ask: Ask<'a>,
+    },
+    /// A ping, already answered.
+    Ping,
+    /// No whole frame is there.
+    Starved,
+    /// As many frames are unanswered as may be: read no further.
+    Full,
+}
+
+/// Why a session ended. The fault frame that says so is in [`Session::outgoing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SessionFault {
+    /// The bytes are not the protocol's.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The frames are, but not in this order.
+    #[error("{}", text(*.0))]
+    Order(FaultCode),
+}
+
+impl SessionFault {
+    /// The code in the fault frame.
+    pub fn code(self) -> FaultCode {
+        match self {
+            Self::Decode(error) => error.code(),
+            Self::Order(code) => code,
+        }
+    }
+}
+
+/// What a fault frame tells people when no bytes were wrong.
+fn text(code: FaultCode) -> &'static str {
+    match code {
+        FaultCode::NoCommonVersion => "this server speaks protocol version 1 only: use a client that does",
+        FaultCode::HelloExpected => "a connection starts with a hello frame",
+        FaultCode::HelloRepeated => "a connection has one hello frame, its first",
+        FaultCode::HandshakeTimeout => "no hello arrived in time: connect again",
+        FaultCode::IdleTimeout => "nothing arrived for too long: connect again, or ping",
+        FaultCode::TooManyConnections => "the server has as many connections as it may: try again later",
+        FaultCode::ShuttingDown => "the server is shutting down: connect again, here or to another node",
+        _ => "bytes that are not the protocol's",
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    facts: Facts,
+    greeted: bool,
+    inbound: BytesMut,
+    /// The frame that the last step borrows from.
+    current: BytesMut,
+    outbound: Vec<u8>,
+    /// How much of `outbound` the socket has taken.
+    written: usize,
+    in_flight: usize,
+    ended: bool,
+}
+
+impl Session {
+    /// The session of a connection just accepted.
+    pub fn new(facts: Facts) -> Self {
+        assert!(facts.frames_in_flight_max <= FRAMES_IN_FLIGHT_MAX);
+        Self {
+            facts,
+            greeted: false,
+            inbound: BytesMut::new(),
+            current: BytesMut::new(),
+            outbound: Vec::new(),
+            written: 0,
+            in_flight: 0,
+            ended: false,
+        }
+    }
+
+    /// Where bytes from the socket go. Never grows beyond one largest frame and what was read with it.
+    pub fn read_buffer(&mut self) -> &mut BytesMut {
+        self.inbound.reserve(HEADER_LEN + REQUEST_BODY_MAX);
+        &mut self.inbound
+    }
+
+    /// The next thing the client said.
+    ///
+    /// # Errors
+    /// [`SessionFault`]: a fault frame has been queued; write it out and close.
+    pub fn next(&mut self) -> Result<Step<'_>, SessionFault> {
+        // Lets go of the last frame, so that its room in the buffer can be used again.
+        self.current = BytesMut::new();
+        if self.ended {
+            return Ok(Step::Starved);
+        }
+        if self.in_flight >= self.facts.frames_in_flight_max {
+            return Ok(Step::Full);
+        }
+        let header = match self.next_header() {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(Step::Starved),
+            Err(fault) => return Err(self.end(fault)),
+        };
+        self.current = self.inbound.split_to(header.frame_len());
+        let fault = match read(&header, &self.current) {
+            Ok(Read::Ask(ask)) => {
+                self.in_flight += 1;
+                return Ok(Step::Request {
+                    kind: header.kind,
+                    correlation: header.correlation,
+                    budget_ms: header.budget_ms,
+                    ask,
+                });
+            }
+            Ok(Read::Hello(name)) => {
+                self.greeted = true;
+                return Ok(Step::Hello { name });
+            }
+            Ok(Read::Ping) => {
+                let version = PROTOCOL_VERSION;
+                put_frame(&mut self.outbound, Kind::Pong, version, 0, header.correlation, |_| {});
+                return Ok(Step::Ping);
+            }
+            Err(fault) => fault,
+        };
+        put_fault(&mut self.outbound, fault);
+        self.ended = true;
+        Err(fault)
+    }
+
+    /// Answers the hello.
+    pub fn welcome(&mut self, leader: NodeId, leader_address: &str, time_ms: u64) {
+        let welcome = Welcome {
+            version: PROTOCOL_VERSION,
+            items_max: ITEMS_MAX as u16,
+            body_max: REQUEST_BODY_MAX as u32,
+            frames_in_flight_max: self.facts.frames_in_flight_max as u32,
+            cluster: self.facts.cluster,
+            node: self.facts.node,
+            leader,
+            leader_address,
+            time_ms,
+        };
+        put_frame(&mut self.outbound, Kind::Welcome, 0, 0, 0, |out| welcome.encode(out));
+    }
+
+    /// Answers a request frame.
+    pub fn reply(&mut self, kind: Kind, correlation: u64, answers: &Answers) {
+        self.in_flight = self.in_flight.checked_sub(1).expect("one reply a request");
+        let (count, body) = match answers {
+            Answers::Plain(items) => (items.len(), items.as_bytes()),
+            Answers::Reservations(items) => (items.len(), items.as_bytes()),
+            Answers::Products(items) => (items.len(), items.as_bytes()),
+        };
+        put_frame(&mut self.outbound, kind.reply(), PROTOCOL_VERSION, count as u16, correlation, |out| {
+            out.extend_from_slice(body);
+        });
+    }
+
+    /// Ends the session for a reason that is not in its bytes.
+    pub fn close(&mut self, code: FaultCode) {
+        if !self.ended {
+            self.end(SessionFault::Order(code));
+        }
+    }
+
+    /// What the socket is to take.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.outbound[self.written..]
+    }
+
+    /// The socket took so many bytes of [`Session::outgoing`].
+    pub fn wrote(&mut self, bytes: usize) {
+        self.written += bytes;
+        assert!(self.written <= self.outbound.len(), "not more than was there");
+        if self.written == self.outbound.len() {
+            self.written = 0;
+            self.outbound.clear();
+            if self.outbound.capacity() > OUTBOUND_KEPT_MAX {
+                self.outbound = Vec::new();
+            }
+        }
+    }
+
+    /// Frames not answered yet.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether the client has said hello.
+    pub fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// Whether a fault frame was queued: nothing more will be read.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn next_header(&mut self) -> Result<Option<FrameHeader>, SessionFault> {
+        let Some(header) = FrameHeader::parse(&self.inbound)? else { return Ok(None) };
+        // Before the body is awaited, so that a stranger cannot make this server wait for 64 KiB.
+        if !header.kind.is_request() {
+            return Err(DecodeError::BadKind { got: header.kind as u8 }.into());
+        }
+        match (header.kind, self.greeted) {
+            (Kind::Hello, true) => return Err(SessionFault::Order(FaultCode::HelloRepeated)),
+            (Kind::Hello, false) | (_, true) => {}
+            (_, false) => return Err(SessionFault::Order(FaultCode::HelloExpected)),
+        }
+        let agreed = if header.kind == Kind::Hello { 0 } else { PROTOCOL_VERSION };
+        if header.version != agreed {
+            return Err(DecodeError::BadVersion { got: header.version, agreed }.into());
+        }
+        if self.inbound.len() < header.frame_len() {
+            return Ok(None);
+        }
+        Ok(Some(header))
+    }
+
+    fn end(&mut self, fault: SessionFault) -> SessionFault {
+        put_fault(&mut self.outbound, fault);
+        self.ended = true;
+        fault
+    }
+}
+
+/// A whole frame, read.
+enum Read<'a> {
+    Hello(String),
+    Ping,
+    Ask(Ask<'a>),
+}
+
+fn read<'a>(header: &FrameHeader, frame: &'a [u8]) -> Result<Read<'a>, SessionFault> {
+    header.check_body(frame)?;
+    let body = &frame[HEADER_LEN..];
+    let ask = match header.kind {
+        Kind::Hello => {
+            let hello = Hello::decode(body)?;
+            if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
+                return Err(SessionFault::Order(FaultCode::NoCommonVersion));
+            }
+            return Ok(Read::Hello(hello.name.to_owned()));
+        }
+        Kind::Ping => return Ok(Read::Ping),
+        Kind::Reserve => Ask::Reserve(request::items(body)?),
+        Kind::Confirm => Ask::Confirm(request::items(body)?),
+        Kind::Cancel => Ask::Cancel(request::items(body)?),
+        Kind::Resolve => Ask::Resolve(request::items(body)?),
+        Kind::QueryReservation => Ask::Reservations(request::items(body)?),
+        Kind::QueryProduct => Ask::Products(request::items(body)?),
+        Kind::PutProduct => Ask::Put(request::items(body)?),
+        Kind::Restock => Ask::Restock(request::items(body)?),
+        Kind::WriteOff => Ask::WriteOff(request::items(body)?),
+        Kind::Seal => Ask::Seal(request::items(body)?),
+        Kind::ListProducts => {
+            let items = request::items::<ListItem>(body)?;
+            Ask::Page(items.first().expect("the count was checked to be one"))
+        }
+        reply => return Err(DecodeError::BadKind { got: reply as u8 }.into()),
+    };
+    Ok(Read::Ask(ask))
+}
+
+fn put_fault(out: &mut Vec<u8>, fault: SessionFault) {
+    let text = fault.to_string();
+    put_frame(out, Kind::Fault, 0, 0, 0, |out| Fault { code: fault.code() as u16, text: &text }.encode(out));
+}
+
+/// Appends a frame whose body `fill` appends.
+fn put_frame(
+    out: &mut Vec<u8>,
+    kind: Kind,
+    version: u8,
+    count: u16,
+    correlation: u64,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    out.resize(start + HEADER_LEN, 0);
+    fill(out);
+    header::seal(&mut out[start..], kind, version, count, 0, correlation);
+}
