@@ -8,5 +8,6 @@
 //! Deliberately not here: sockets, files, clocks, threads, random numbers. Time and seeds enter as numbers,
 //! bytes as slices; a test or a simulator owns them. `clippy.toml` beside `Cargo.toml` enforces it.
 
+pub mod gate;
 pub mod ledger;
 pub mod replica;
