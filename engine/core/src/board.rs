@@ -15,9 +15,7 @@ use arc_swap::ArcSwapOption;
 use sluice_protocol::response::At;
 use sluice_protocol::{ProductId, ReservationId, UserId};
 
-use crate::gate::Gate;
-use crate::gate::filter::Filter;
-use crate::gate::notice::AppliedCell;
+use crate::gate::{Applied, AppliedCell, Filter, Gate};
 
 /// See the module.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ impl Board {
         Self {
             gate: ArcSwapOption::empty(),
             leader: AtomicU64::new(0),
-            applied: AppliedCell::default(),
+            applied: AppliedCell::new(Applied::default()),
             rounds: Rounds::default(),
             buyers: Filter::with_capacity(keys),
             known: Filter::with_capacity(keys),
@@ -68,13 +66,13 @@ impl Board {
 
     /// The last index applied here and its ledger time. Load it BEFORE the notices it is to vouch for.
     pub fn applied(&self) -> At {
-        let (index, time_ms) = self.applied.read();
-        At { index, time_ms }
+        let Applied { index, now_ms } = self.applied.read();
+        At { index, time_ms: now_ms }
     }
 
     /// Publishes an apply. Called AFTER the notices.
     pub fn set_applied(&self, at: At) {
-        self.applied.publish(at.index, at.time_ms);
+        self.applied.publish(Applied { index: at.index, now_ms: at.time_ms });
     }
 
     fn buyer_hash(&self, product: ProductId, user: UserId) -> u64 {

@@ -103,7 +103,7 @@ impl Flight {
         if let Load::Commands(Group::Reserve(items)) | Load::Suspects(Group::Reserve(items)) = &self.load {
             for (item, _) in items.iter().zip(&self.tokened).filter(|(_, tokened)| **tokened) {
                 if let Some(lane) = gate.lane(ProductId(item.product)) {
-                    lane.tokens().give(stripe, u64::from(item.quantity));
+                    lane.tokens.give(stripe, u64::from(item.quantity));
                 }
             }
         }

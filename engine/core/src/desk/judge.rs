@@ -9,8 +9,7 @@ use sluice_protocol::response::{At, RefusedField};
 use sluice_protocol::{Answer, Status, limits};
 
 use crate::board::Board;
-use crate::gate::Lane;
-use crate::gate::notice::Posted;
+use crate::gate::{Lane, Posted};
 use crate::ledger::command::Reserve;
 use crate::time::Moment;
 
@@ -91,7 +90,7 @@ fn look(
     if posted.per_user_limit != 0 && board.may_have(item.product.into(), item.user.into()) {
         return Verdict::Suspect;
     }
-    if lane.tokens().take(stripe, item.quantity) { Verdict::Admit } else { Verdict::Doubt }
+    if lane.tokens.take(stripe, item.quantity) { Verdict::Admit } else { Verdict::Doubt }
 }
 
 /// Committed state has too few free units; but holds whose time is over count as free before they are swept.

@@ -319,7 +319,7 @@ impl Desk {
         let lane = self.last_lane.as_ref().map(|(_, lane)| &**lane);
         if attempt > 0 {
             // A retry's units are set aside if they can be; the log decides either way.
-            let taken = lane.is_some_and(|lane| lane.tokens().take(stripe, item.quantity));
+            let taken = lane.is_some_and(|lane| lane.tokens.take(stripe, item.quantity));
             return if taken { Verdict::Admit } else { Verdict::Log };
         }
         judge::first_attempt(&self.board, lane, item, stripe, applied, fresh, now)

@@ -489,7 +489,7 @@ impl Replica {
             .iter()
             .map(|item| {
                 let lane = gate.lane(item.product.into());
-                lane.is_some_and(|lane| lane.tokens().take(0, item.quantity))
+                lane.is_some_and(|lane| lane.tokens.take(0, item.quantity))
             })
             .collect();
         flight.gate = Some(Arc::clone(gate));

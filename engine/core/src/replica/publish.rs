@@ -9,8 +9,7 @@ use sluice_protocol::{Answer, ProductId, ReservationId, Status, UserId};
 
 use crate::board::Board;
 use crate::flight::{Answers, Flight, Load};
-use crate::gate::Gate;
-use crate::gate::notice::{Notice, Posted};
+use crate::gate::{Gate, Notice, Posted};
 use crate::ledger::command::Group;
 use crate::ledger::effect::{Effects, Event};
 use crate::ledger::{Ledger, Standing};
@@ -96,8 +95,8 @@ impl Publisher {
         for (product, units) in credits.drain(..) {
             let Some(lane) = gate.lane(product) else { continue };
             match u64::try_from(units) {
-                Ok(units) => lane.tokens().give(STRIPE, units),
-                Err(_) => lane.tokens().debit(units.unsigned_abs()),
+                Ok(units) => lane.tokens.give(STRIPE, units),
+                Err(_) => lane.tokens.debit(units.unsigned_abs()),
             }
         }
     }
@@ -126,8 +125,7 @@ impl Publisher {
             notice.publish(posted);
             return;
         }
-        let notice = Arc::new(Notice::default());
-        notice.publish(posted);
+        let notice = Arc::new(Notice::new(posted));
         if let Some(gate) = gate {
             gate.add(standing.product, Arc::clone(&notice), available(&standing));
         }
@@ -158,13 +156,13 @@ pub(super) fn settle(flight: &mut Flight, answers: Vec<Answer>, gate: Option<&Ga
                     }
                     let Some(lane) = gate.lane(ProductId(item.product)) else { continue };
                     let units = u64::from(item.quantity);
-                    if tokened { lane.tokens().give(STRIPE, units) } else { lane.tokens().debit(units) }
+                    if tokened { lane.tokens.give(STRIPE, units) } else { lane.tokens.debit(units) }
                 }
             }
             Group::WriteOff(items) => {
                 for (item, _) in items.iter().zip(&answers).filter(|(_, answer)| took(answer)) {
                     if let Some(lane) = gate.lane(ProductId(item.product)) {
-                        lane.tokens().debit(u64::from(item.quantity));
+                        lane.tokens.debit(u64::from(item.quantity));
                     }
                 }
             }
