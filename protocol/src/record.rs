@@ -3,7 +3,7 @@
 //! Re-exported by [`crate::response`], where readers look for them. Deliberately not here: answers.
 
 use zerocopy::little_endian::{U32, U64, U128};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::ids::{ProductId, ReservationId, UserId};
 use crate::request::Terms;
@@ -207,6 +207,20 @@ pub struct ProductReply {
     pub answer: Answer,
     /// The product.
     pub record: ProductRecord,
+}
+
+impl From<(Answer, Option<ReservationView>)> for ReservationReply {
+    fn from((answer, view): (Answer, Option<ReservationView>)) -> Self {
+        let record = view.map_or_else(ReservationRecord::new_zeroed, ReservationRecord::from);
+        Self { answer, record }
+    }
+}
+
+impl From<(Answer, Option<ProductView>)> for ProductReply {
+    fn from((answer, view): (Answer, Option<ProductView>)) -> Self {
+        let record = view.map_or_else(ProductRecord::new_zeroed, ProductRecord::from);
+        Self { answer, record }
+    }
 }
 
 const _: () = assert!(size_of::<ReservationRecord>() == 64);
