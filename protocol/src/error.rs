@@ -57,8 +57,8 @@ pub enum DecodeError {
         /// What count and kind demand, bytes.
         expected: u32,
     },
-    /// No items, or more than the limit.
-    #[error("{got} items in a frame; allowed are 1 to {limit}")]
+    /// More items than a frame of this kind may hold, or none where there must be some.
+    #[error("a frame of this kind cannot hold {got} items (its limit is {limit})")]
     BadCount {
         /// The count in the header.
         got: u32,

@@ -37,6 +37,15 @@ use crate::error::DecodeError;
 use crate::ids::{ClusterId, NodeId};
 use crate::limits::{ADDRESS_MAX, CLIENT_NAME_MAX, CREDENTIALS_MAX, FAULT_TEXT_MAX};
 
+/// Bytes in the body of a hello.
+pub const HELLO_BODY_MAX: usize = size_of::<RawHello>() + CLIENT_NAME_MAX + CREDENTIALS_MAX;
+
+/// Bytes in the body of a welcome.
+pub const WELCOME_BODY_MAX: usize = size_of::<RawWelcome>() + ADDRESS_MAX;
+
+/// Bytes in the body of a fault.
+pub const FAULT_BODY_MAX: usize = size_of::<RawFault>() + FAULT_TEXT_MAX;
+
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawHello {

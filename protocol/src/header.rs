@@ -14,12 +14,14 @@
 //! ```
 //!
 //! The order of checks is: magic, reserved, kind, length limit (now the body may be awaited), checksum,
-//! count, length against count. Deliberately not here: what the items mean.
+//! count, length against count, budget. Deliberately not here: what the items mean; whether the version is
+//! the agreed one and whether this kind may come now, which only the connection knows.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::DecodeError;
+use crate::handshake::{FAULT_BODY_MAX, HELLO_BODY_MAX, WELCOME_BODY_MAX};
 use crate::limits::{BUDGET_MS_MAX, ITEMS_MAX, REPLY_BODY_MAX, REQUEST_BODY_MAX};
 use crate::request::{IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem};
 use crate::response::{Answer, PRODUCT_REPLY_LEN, RESERVATION_REPLY_LEN};
@@ -186,6 +188,10 @@ impl Kind {
     pub fn body_max(self) -> usize {
         match self {
             Self::Ping | Self::Pong => 0,
+            // Strangers may send hellos: they are held to what a hello can be.
+            Self::Hello => HELLO_BODY_MAX,
+            Self::Welcome => WELCOME_BODY_MAX,
+            Self::Fault => FAULT_BODY_MAX,
             _ if self.is_request() => REQUEST_BODY_MAX,
             _ => REPLY_BODY_MAX,
         }

@@ -6,6 +6,13 @@ use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
+/// Hexadecimal digits of a 128-bit id.
+const HEX_DIGITS_MAX: usize = 32;
+
+/// Texts whose parse errors say what is wrong with a text that the standard parser would accept.
+const NOT_HEXADECIMAL: &str = "+-";
+const TOO_LARGE: &str = "100000000000000000000000000000000";
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
@@ -65,9 +72,13 @@ macro_rules! hexadecimal {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let digits: String = text.chars().filter(|c| *c != '-').collect();
-                // `from_str_radix` would accept a sign.
-                let digits = if digits.starts_with('+') { String::new() } else { digits };
-                u128::from_str_radix(&digits, 16).map(Self)
+                // `from_str_radix` would accept a sign, and any number of leading zeros.
+                let digits = match digits {
+                    signed if signed.starts_with('+') => NOT_HEXADECIMAL,
+                    long if long.len() > HEX_DIGITS_MAX => TOO_LARGE,
+                    ref fine => fine,
+                };
+                u128::from_str_radix(digits, 16).map(Self)
             }
         }
     )*};

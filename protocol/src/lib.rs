@@ -22,6 +22,7 @@ pub mod handshake;
 pub mod header;
 pub mod ids;
 pub mod limits;
+mod record;
 pub mod request;
 pub mod response;
 
