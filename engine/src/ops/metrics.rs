@@ -1,0 +1,165 @@
+//! Every metric, declared once: its field, its name and its help text stand together, and what is declared here is
+//! exported, nothing else.
+//!
+//! Base units only (seconds, bytes), which the name ends in. Each field's sentence is its help text. Whoever owns
+//! the thing updates the field, batch by batch; nobody waits for a scrape. Deliberately not here: HTTP.
+
+use std::sync::{Arc, OnceLock};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use sluice_protocol::{ClusterId, FaultCode, NodeId};
+
+use super::cells::{
+    AnswerCounts, Counter, Counters, Gauge, Gauges, MillisGauge, RoleCell, Totals, TotalsCell,
+};
+use super::export::export;
+use super::histogram::{Durations, Sizes};
+use super::labels::{Doubt, Queue};
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $cell:ty = $name:literal,)*) => {
+        /// All numbers of one node. Usable before the ops port exists, and without it.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            /// Who this node is; set once, when its data directory is open.
+            pub identity: OnceLock<Identity>,
+            /// Sums over all products.
+            pub totals: TotalsCell,
+            $($(#[doc = $help])+ pub $field: $cell,)*
+        }
+
+        impl Metrics {
+            fn encode_declared(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+                $(export(encoder, $name, concat!($($help),+), &self.$field)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Ledger time at which this node started, in seconds since 1970.
+    started: MillisGauge = "sluice_start_time_seconds",
+
+    /// Connections accepted.
+    connections_accepted: Counter = "sluice_connections_accepted",
+    /// Connections turned away because there were as many as allowed.
+    connections_refused: Counter = "sluice_connections_refused",
+    /// Connections open now.
+    connections_open: Gauge = "sluice_connections_open",
+    /// Connections closed with a fault, by its code.
+    faults: Counters<FaultCode> = "sluice_faults",
+    /// Bytes read from clients.
+    received_bytes: Counter = "sluice_received_bytes",
+    /// Bytes written to clients.
+    sent_bytes: Counter = "sluice_sent_bytes",
+    /// Request frames accepted whole.
+    frames: Counter = "sluice_frames",
+    /// Items in those frames.
+    items: Counter = "sluice_items",
+    /// Items per request frame.
+    frame_items: Sizes = "sluice_frame_items",
+    /// Answers given, by kind of request and by status.
+    answers: AnswerCounts = "sluice_answers",
+    /// Time from a frame's arrival to its reply, one count per item.
+    request_duration: Durations = "sluice_request_duration_seconds",
+
+    /// Requests that the gate admitted to the log at once.
+    gate_admitted: Counter = "sluice_gate_admitted",
+    /// Requests that the gate sent to be judged on committed state, by reason.
+    gate_doubts: Counters<Doubt> = "sluice_gate_doubts",
+    /// Requests that wait for units in flight to be decided.
+    parked: Gauge = "sluice_parked_requests",
+    /// Entries in a queue between threads.
+    queue_depth: Gauges<Queue> = "sluice_queue_depth",
+
+    /// Commands per log entry.
+    batch_items: Sizes = "sluice_batch_items",
+    /// Bytes per log entry.
+    batch_bytes: Sizes = "sluice_batch_bytes",
+    /// Time from an entry's proposal until it was applied.
+    commit_duration: Durations = "sluice_commit_duration_seconds",
+    /// Time that one fdatasync of the log took.
+    fsync_duration: Durations = "sluice_log_fsync_duration_seconds",
+    /// Entries made durable in the log.
+    log_entries: Counter = "sluice_log_entries",
+    /// Bytes of entries made durable in the log.
+    log_bytes: Counter = "sluice_log_bytes",
+    /// Bytes that the log takes on disk.
+    log_disk_bytes: Gauge = "sluice_log_disk_bytes",
+    /// Bytes free in the file system of the data directory.
+    disk_free_bytes: Gauge = "sluice_disk_free_bytes",
+    /// The first index that the log still holds.
+    log_first_index: Gauge = "sluice_log_first_index",
+    /// The last index that is durable here.
+    log_last_index: Gauge = "sluice_log_last_index",
+
+    /// Snapshots written.
+    snapshots: Counter = "sluice_snapshots",
+    /// Bytes of snapshots written.
+    snapshot_bytes: Counter = "sluice_snapshot_bytes",
+    /// Time that writing a snapshot took.
+    snapshot_duration: Durations = "sluice_snapshot_duration_seconds",
+    /// The last log index that the newest durable snapshot contains.
+    snapshot_index: Gauge = "sluice_snapshot_index",
+
+    /// The raft term.
+    term: Gauge = "sluice_raft_term",
+    /// The part this node plays: 1 for its present role, 0 for the others.
+    role: RoleCell = "sluice_raft_role",
+    /// The leader's node id; 0 = not known.
+    leader: Gauge = "sluice_raft_leader",
+    /// The highest log index known to be committed.
+    commit_index: Gauge = "sluice_raft_commit_index",
+    /// The last log index that the ledger has applied.
+    applied_index: Gauge = "sluice_raft_applied_index",
+    /// How far ledger time is behind this node's clock.
+    ledger_lag: MillisGauge = "sluice_ledger_lag_seconds",
+    /// Bytes that the ledger's tables take, estimated.
+    ledger_memory_bytes: Gauge = "sluice_ledger_memory_bytes",
+}
+
+/// What is shown of [`Totals`]: one reading serves all rows, so that they belong to one index.
+const TOTALS: [(&str, &str, fn(&Totals) -> i64); 7] = [
+    ("sluice_ledger_products", "Products in the ledger.", |t| t.products as i64),
+    ("sluice_ledger_records", "Reservations in any state, restocks, write-offs and fences.", |t| {
+        t.records as i64
+    }),
+    ("sluice_ledger_stock_units", "Units put in, less those written off.", |t| t.stock as i64),
+    ("sluice_ledger_free_units", "Units that can be reserved.", |t| t.free as i64),
+    ("sluice_ledger_held_units", "Units held by unconfirmed reservations.", |t| t.held as i64),
+    ("sluice_ledger_sold_units", "Units of confirmed reservations.", |t| t.sold as i64),
+    (
+        "sluice_conservation_error",
+        "Stock - free - held - sold, in units; must be 0.",
+        Totals::conservation_error,
+    ),
+];
+
+/// Who a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster its data belongs to.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+}
+
+impl Metrics {
+    /// All zero.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.encode_declared(&mut encoder)?;
+        let totals = self.totals.get();
+        for (name, help, read) in TOTALS {
+            export(&mut encoder, name, help, &read(&totals))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! What operators see: numbers, health, and the HTTP port that shows them.
+//!
+//! The rooms:
+//! - [`metrics`]: every metric, declared once
+//! - [`cells`]: the atomics they are made of
+//! - [`histogram`]: distributions without a lock
+//! - [`labels`]: the fixed sets of label values
+//! - [`health`]: alive, ready, and why not
+//!
+//! Threads that do the work only touch [`metrics::Metrics`] and [`health::Health`]; both exist before the port
+//! opens and go on without it. Deliberately not here: numbers per product. A sale may have a million products, and
+//! a time series for each would drown the collector; ask the protocol for a product's own figures.
+
+pub mod cells;
+mod export;
+pub mod health;
+pub mod histogram;
+pub mod labels;
+pub mod metrics;
