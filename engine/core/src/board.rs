@@ -22,6 +22,7 @@ use crate::gate::{Applied, AppliedCell, Filter, Gate};
 pub struct Board {
     gate: ArcSwapOption<Gate>,
     leader: AtomicU64,
+    admitting: AtomicBool,
     applied: AppliedCell,
     /// Read rounds.
     pub rounds: Rounds,
@@ -36,6 +37,7 @@ impl Board {
         Self {
             gate: ArcSwapOption::empty(),
             leader: AtomicU64::new(0),
+            admitting: AtomicBool::new(true),
             applied: AppliedCell::new(Applied::default()),
             rounds: Rounds::default(),
             buyers: Filter::with_capacity(keys),
@@ -62,6 +64,16 @@ impl Board {
     /// Publishes who leads.
     pub fn set_leader(&self, leader: u64) {
         self.leader.store(leader, Ordering::Relaxed);
+    }
+
+    /// Whether there is room on the disk for more. If not, only reads are answered.
+    pub fn is_admitting(&self) -> bool {
+        self.admitting.load(Ordering::Relaxed)
+    }
+
+    /// Publishes whether there is room on the disk for more.
+    pub fn set_admitting(&self, admitting: bool) {
+        self.admitting.store(admitting, Ordering::Relaxed);
     }
 
     /// The last index applied here and its ledger time. Load it BEFORE the notices it is to vouch for.

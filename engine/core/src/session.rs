@@ -285,6 +285,16 @@ impl Session {
         self.in_flight
     }
 
+    /// Whether bytes of a frame have come that is not complete.
+    pub fn has_partial_frame(&self) -> bool {
+        self.has_buffered() && self.in_flight < self.facts.frames_in_flight_max
+    }
+
+    /// Whether bytes have come that no step has taken.
+    pub fn has_buffered(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
     /// Whether the client has said hello.
     pub fn is_greeted(&self) -> bool {
         self.greeted

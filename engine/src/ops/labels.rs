@@ -53,16 +53,14 @@ label! {
 }
 
 label! {
-    /// Why the gate sent a request to be judged on committed state.
-    Doubt as "reason" {
-        /// Its tokens did not suffice.
-        Shortage,
-        /// The user may already have units of the product.
-        Buyer,
-        /// The id may already have an outcome.
-        KnownId,
-        /// The sale may not be open, or the product unknown.
-        Terms,
+    /// What became of a first attempt that was not admitted at once.
+    Doubt as "outcome" {
+        /// Refused from committed state, without the log.
+        Refused,
+        /// Kept until units in flight, or a read round, are decided.
+        Parked,
+        /// Sent to the ledger, since its buyer may have reached the limit.
+        Suspected,
     }
 }
 

@@ -67,7 +67,7 @@ metrics! {
 
     /// Requests that the gate admitted to the log at once.
     gate_admitted: Counter = "sluice_gate_admitted",
-    /// Requests that the gate sent to be judged on committed state, by reason.
+    /// First attempts that the gate did not admit at once, by what became of them.
     gate_doubts: Counters<Doubt> = "sluice_gate_doubts",
     /// Requests that wait for units in flight to be decided.
     parked: Gauge = "sluice_parked_requests",

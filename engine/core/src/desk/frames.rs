@@ -13,6 +13,8 @@ pub struct Caller {
     pub correlation: u64,
     /// What the frame asked.
     pub kind: Kind,
+    /// When it arrived, in the net thread's own microseconds; carried back untouched.
+    pub arrived_us: u64,
 }
 
 /// A whole frame's answers.

@@ -44,6 +44,8 @@ pub struct DeskLimits {
     pub parked_max: usize,
     /// How long a request is tried if its frame does not say, milliseconds.
     pub budget_default_ms: u32,
+    /// How long it is tried at most, milliseconds.
+    pub budget_max_ms: u32,
 }
 
 /// What a desk has counted since it was made.
@@ -57,6 +59,8 @@ pub struct DeskCounts {
     pub doubted: u64,
     /// Requests sent to the ledger because their buyer may have reached the limit.
     pub suspected: u64,
+    /// Requests in doubt now.
+    pub parked: u64,
 }
 
 /// A request in doubt.
@@ -113,12 +117,13 @@ impl Desk {
             self.reply_all(caller, ask.len(), answer);
             return;
         }
-        if self.away >= self.limits.flights_max {
+        let writes = !matches!(ask, Ask::Reservations(_) | Ask::Products(_) | Ask::Page(_));
+        if self.away >= self.limits.flights_max || (writes && !self.board.is_admitting()) {
             self.reply_all(caller, ask.len(), Answer::busy(RETRY_AFTER_MS));
             return;
         }
         let budget_ms = if budget_ms == 0 { self.limits.budget_default_ms } else { budget_ms };
-        let deadline_ms = now.mono_ms + u64::from(budget_ms);
+        let deadline_ms = now.mono_ms + u64::from(budget_ms.min(self.limits.budget_max_ms));
         match ask {
             Ask::Reserve(items) => self.submit_reserves(caller, items, deadline_ms, now),
             Ask::Confirm(items) => self.send(caller, deadline_ms, Load::Commands(Group::Confirm(ids(items)))),
@@ -247,11 +252,6 @@ impl Desk {
         !self.parked.is_empty()
     }
 
-    /// Requests in doubt.
-    pub fn parked(&self) -> usize {
-        self.parked.len()
-    }
-
     /// Flights away.
     pub fn away(&self) -> usize {
         self.away
@@ -259,7 +259,7 @@ impl Desk {
 
     /// What has been counted.
     pub fn counts(&self) -> DeskCounts {
-        self.counts
+        DeskCounts { parked: self.parked.len() as u64, ..self.counts }
     }
 
     /// Flights to carry to the replica, in order.

@@ -133,6 +133,8 @@ pub struct Actions {
     pub snapshot: Option<(SnapshotMeta, Image)>,
     /// Entries applied: those who watch the board should look.
     pub applied: usize,
+    /// Of each entry proposed, its commands and its bytes.
+    pub proposed: Vec<(usize, usize)>,
 }
 
 /// Where this node stands.
@@ -399,8 +401,11 @@ impl Replica {
     }
 
     fn propose_batch(&mut self, batch: &Batch, flights: Vec<Box<Flight>>, actions: &mut Actions) {
-        match self.node.propose(Vec::new(), batch.encode()) {
+        let data = batch.encode();
+        let sizes = (batch.groups.iter().map(Group::len).sum(), data.len());
+        match self.node.propose(Vec::new(), data) {
             Ok(()) => {
+                actions.proposed.push(sizes);
                 let index = self.node.raft.raft_log.last_index();
                 self.pending.push(index, self.node.raft.term, flights);
             }
@@ -419,7 +424,19 @@ impl Replica {
     fn wants_pulse(&self, now: Moment) -> bool {
         let ledger_ms = self.ledger.now_ms();
         let due = self.ledger.pulse_due_ms().is_some_and(|due_ms| due_ms <= now.wall_ms && due_ms > ledger_ms);
-        self.ledger.backlog() || due || now.wall_ms >= ledger_ms.saturating_add(LAG_MS_MAX)
+        self.publisher.board().is_admitting()
+            && (self.ledger.backlog() || due || now.wall_ms >= ledger_ms.saturating_add(LAG_MS_MAX))
+    }
+
+    /// When [`Replica::drive`] has something to do although nothing came in, milliseconds from now.
+    pub fn due_in_ms(&self, now: Moment) -> u64 {
+        let Lead::Open(_) = self.lead else { return LAG_MS_MAX };
+        if self.ledger.backlog() {
+            return 0;
+        }
+        let lag_due = self.ledger.now_ms().saturating_add(LAG_MS_MAX);
+        let due = self.ledger.pulse_due_ms().map_or(lag_due, |due_ms| due_ms.min(lag_due));
+        due.saturating_sub(now.wall_ms)
     }
 
     /// Whether ledger time is near enough to the clock for windows to be judged.

@@ -1,0 +1,198 @@
+//! A net thread: its connections, its desk, and the way to the replica and back.
+//!
+//! Everything here runs on one thread, so it is shared by `Rc` and borrowed for moments; no borrow is held across an
+//! await. Deliberately not here: accepting connections.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sluice_core::board::Board;
+use sluice_core::desk::{Caller, Desk, DeskCounts, DeskLimits, Reply};
+use sluice_core::flight::Answers;
+use sluice_core::session::{Ask, Facts, Session};
+use tokio::net::TcpStream;
+
+use super::connection::Connection;
+use crate::config::LimitsConfig;
+use crate::node::shared::{NetHandle, Shared};
+use crate::ops::{Doubt, Metrics};
+
+/// How often what is in doubt is looked at again, beside each apply.
+const RECONSIDER_EVERY: Duration = Duration::from_millis(2);
+
+/// See the module.
+pub(super) struct NetThread {
+    index: usize,
+    pub(super) limits: LimitsConfig,
+    shared: Arc<Shared>,
+    facts: Facts,
+    desk: RefCell<Desk>,
+    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    next_connection: Cell<u64>,
+    counted: Cell<DeskCounts>,
+}
+
+impl NetThread {
+    pub(super) fn new(index: usize, limits: LimitsConfig, desk: DeskLimits, facts: Facts, shared: Arc<Shared>) -> Self {
+        let desk = Desk::new(index as u16, Arc::clone(&shared.board), desk);
+        Self {
+            index,
+            limits,
+            shared,
+            facts,
+            desk: RefCell::new(desk),
+            connections: RefCell::default(),
+            next_connection: Cell::new(1),
+            counted: Cell::default(),
+        }
+    }
+
+    /// Serves a connection that was just accepted.
+    pub(super) fn adopt(self: &Rc<Self>, stream: TcpStream) {
+        let id = self.next_connection.replace(self.next_connection.get() + 1);
+        let connection = Rc::new(Connection::new(id, stream, Session::new(self.facts.clone())));
+        self.connections.borrow_mut().insert(id, Rc::clone(&connection));
+        tokio::task::spawn_local(connection.run(Rc::clone(self)));
+    }
+
+    /// A connection has ended. Answers that were on their way to it go nowhere.
+    pub(super) fn forget(&self, id: u64) {
+        self.connections.borrow_mut().remove(&id);
+        self.metrics().connections_open.decrement();
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(super) fn board(&self) -> &Board {
+        &self.shared.board
+    }
+
+    pub(super) fn now_us(&self) -> u64 {
+        self.shared.clock.mono_us()
+    }
+
+    fn handle(&self) -> &NetHandle {
+        &self.shared.nets[self.index]
+    }
+
+    /// Takes a frame to the desk. [`NetThread::pump`] follows.
+    pub(super) fn submit(&self, caller: Caller, ask: Ask<'_>, budget_ms: u32) {
+        self.desk.borrow_mut().submit(caller, ask, budget_ms, self.shared.clock.now());
+    }
+
+    /// Carries what the desk has decided: flights to the replica, replies to their connections.
+    pub(super) fn pump(&self) {
+        let mut desk = self.desk.borrow_mut();
+        let mut bounced = Vec::new();
+        let mut sent = false;
+        for flight in desk.departures() {
+            match self.shared.flights.push(flight) {
+                Ok(()) => sent = true,
+                Err(flight) => bounced.push(flight),
+            }
+        }
+        for flight in bounced {
+            desk.bounce(flight);
+        }
+        let watching = desk.is_watching();
+        self.handle().watching.store(watching, Ordering::SeqCst);
+        // Those who watch may have asked for a read round.
+        if sent || watching {
+            self.shared.replica.wake();
+        }
+        let replies: Vec<Reply> = desk.replies().collect();
+        self.count(&desk);
+        drop(desk);
+        self.deliver(&replies);
+    }
+
+    fn deliver(&self, replies: &[Reply]) {
+        if replies.is_empty() {
+            return;
+        }
+        let connections = self.connections.borrow();
+        let now_us = self.now_us();
+        let mut last: Option<&Rc<Connection>> = None;
+        let mut touched: Vec<&Rc<Connection>> = Vec::new();
+        for reply in replies {
+            self.count_reply(reply, now_us);
+            let known = last.filter(|connection| connection.id == reply.caller.connection);
+            let Some(connection) = known.or_else(|| connections.get(&reply.caller.connection)) else { continue };
+            connection.reply(reply);
+            if known.is_none() {
+                touched.push(connection);
+                last = Some(connection);
+            }
+        }
+        touched.sort_unstable_by_key(|connection| connection.id);
+        touched.dedup_by_key(|connection| connection.id);
+        for connection in touched {
+            connection.flush(self);
+        }
+    }
+
+    fn count_reply(&self, reply: &Reply, now_us: u64) {
+        let metrics = self.metrics();
+        let Caller { kind, arrived_us, .. } = reply.caller;
+        let items = match &reply.answers {
+            Answers::Plain(answers) => {
+                metrics.answers.count(kind, answers);
+                answers.len()
+            }
+            Answers::Reservations(items) => {
+                items.iter().for_each(|item| metrics.answers.count(kind, &[item.answer]));
+                items.len()
+            }
+            Answers::Products(items) => {
+                items.iter().for_each(|item| metrics.answers.count(kind, &[item.answer]));
+                items.len()
+            }
+        };
+        let took = Duration::from_micros(now_us.saturating_sub(arrived_us));
+        metrics.request_duration.record_many(took, items as u64);
+    }
+
+    fn count(&self, desk: &Desk) {
+        let (now, before) = (desk.counts(), self.counted.replace(desk.counts()));
+        let metrics = self.metrics();
+        metrics.gate_admitted.add(now.admitted - before.admitted);
+        metrics.gate_doubts.of(Doubt::Refused).add(now.refused - before.refused);
+        metrics.gate_doubts.of(Doubt::Parked).add(now.doubted - before.doubted);
+        metrics.gate_doubts.of(Doubt::Suspected).add(now.suspected - before.suspected);
+        metrics.parked.shift(now.parked as i64 - before.parked as i64);
+    }
+
+    /// Takes back flights as they are answered, for as long as the node lives.
+    pub(super) async fn dispatch(self: Rc<Self>) {
+        while !self.shared.is_drained() {
+            if self.handle().watching.load(Ordering::Relaxed) {
+                // In doubt: the next apply tells, or the deadline.
+                let _: Result<(), _> =
+                    tokio::time::timeout(RECONSIDER_EVERY, self.handle().wake.notified()).await;
+            } else {
+                self.handle().wake.notified().await;
+            }
+            let mut desk = self.desk.borrow_mut();
+            while let Some(flight) = self.handle().returns.pop() {
+                desk.settle(flight);
+            }
+            desk.reconsider(self.shared.clock.now());
+            drop(desk);
+            self.pump();
+        }
+        for connection in self.connections.borrow().values() {
+            connection.shut_down(&self);
+        }
+    }
+
+    /// Whether all connections have ended.
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
+    }
+}

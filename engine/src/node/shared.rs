@@ -1,0 +1,99 @@
+//! What the threads of a node share: the queues between them, and how they wake each other.
+//!
+//! Every queue is bounded. Flights come back to the net thread they left, whose desk never has more away than
+//! its return queue holds. Deliberately not here: the threads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use crossbeam_queue::ArrayQueue;
+use sluice_core::board::Board;
+use sluice_core::flight::Flight;
+use sluice_core::replica::disk::Append;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::ops::{Health, Metrics};
+
+/// A thread that sleeps while it has nothing to do.
+#[derive(Debug, Default)]
+pub(crate) struct Sleeper(OnceLock<Thread>);
+
+impl Sleeper {
+    /// The calling thread is the one to wake.
+    pub(crate) fn is_me(&self) {
+        self.0.set(std::thread::current()).expect("one thread registers, once");
+    }
+
+    /// Wakes it; if it is awake, its next sleep ends at once.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// One net thread, as the others see it.
+#[derive(Debug)]
+pub(crate) struct NetHandle {
+    /// Flights with their answers.
+    pub(crate) returns: ArrayQueue<Box<Flight>>,
+    /// Something is in `returns`, or an apply matters to this thread.
+    pub(crate) wake: Notify,
+    /// Something is in doubt there: applies matter.
+    pub(crate) watching: AtomicBool,
+}
+
+/// What a thread tells the replica thread.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The durable step of this number is on disk.
+    Persisted(u64),
+    /// The snapshot is durable, or not.
+    Snapshot(bool),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) board: Arc<Board>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    /// Net threads → replica.
+    pub(crate) flights: ArrayQueue<Box<Flight>>,
+    /// Replica → net threads.
+    pub(crate) nets: Vec<NetHandle>,
+    /// Replica → WAL.
+    pub(crate) appends: ArrayQueue<(u64, Append)>,
+    /// WAL and snapshot threads → replica.
+    pub(crate) reports: ArrayQueue<Report>,
+    pub(crate) replica: Sleeper,
+    pub(crate) wal: Sleeper,
+    /// The node is to go away.
+    pub(crate) stopping: AtomicBool,
+    /// The replica has answered everything; net threads write out what they have and end.
+    pub(crate) drained: AtomicBool,
+    /// The replica asks for nothing more; the WAL thread closes the log and ends.
+    pub(crate) wal_done: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
+    }
+}
+
+/// Ends the process because it can no longer trust its own disk or state. Nothing that was not durable has been
+/// answered, so a restart continues from the truth.
+pub(crate) fn give_up(shared: &Shared, what: &str) -> ! {
+    shared.health.poison(what.to_owned());
+    tracing::error!("{what}; this process stops serving now and must be restarted");
+    eprintln!("sluice: {what}; this process stops serving now and must be restarted");
+    std::process::exit(crate::command::exit::INTERNAL)
+}
