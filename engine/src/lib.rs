@@ -1,1 +1,6 @@
 //! (being written)
+
+pub mod datadir;
+mod files;
+pub mod snapshot;
+pub mod wal;
