@@ -1,10 +1,25 @@
 //! The shell around `sluice-core`: configuration, command line, sockets, disk, and the ops port.
 //!
 //! The map:
+//! - [`command`]: the command line, one file a subcommand
 //! - [`config`]: what a node may be told, parsed into something that can only be valid
-//! - [`ops`]: metrics and health
+//! - [`node`]: threads and queues; the only place where the paths come together
+//! - [`net`]: sockets
+//! - [`wal`], [`snapshot`], [`datadir`]: what is on disk
+//! - [`ops`]: metrics, health, and the port that shows them
+//! - [`clock`]: the only reader of time
+//! - [`testing`]: a real server inside a test
 //!
 //! Deliberately not here: decisions. Whoever decides lives in `sluice-core`, without sockets, files or clocks.
 
+pub mod clock;
+pub mod command;
 pub mod config;
+pub mod datadir;
+mod files;
+pub mod net;
+pub mod node;
 pub mod ops;
+pub mod snapshot;
+pub mod testing;
+pub mod wal;

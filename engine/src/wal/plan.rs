@@ -1,0 +1,196 @@
+//! Cuts an append into steps that are small enough for one sync, and knows which keys are stored.
+//!
+//! Relies on one append being finished before the next begins, and on a failed one ending the store: the book here
+//! is moved forward before the disk is. Deliberately not here: bytes, files.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use sluice_core::replica::disk::{Append, LogEntry};
+
+use super::ENTRY_DATA_MAX;
+use super::record::{HEADER_LEN, State};
+
+/// Bytes of records in one step. With the leaves that sled rewrites on the way, a step stays below one 8 MiB segment,
+/// so at most one segment begins between two syncs.
+pub const STEP_BYTES_MAX: usize = 512 * 1024;
+
+/// Records in one step. Each may make sled rewrite a leaf of up to a megabyte.
+pub const STEP_RECORDS_MAX: usize = 32;
+
+/// Keys removed in one step, for the same reason.
+pub const STEP_REMOVES_MAX: usize = 16;
+
+/// One atomic batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Step<'a> {
+    /// Keys to be removed; none of them is in `entries`.
+    pub(super) removes: Vec<u64>,
+    /// Entries to be written over whatever is there. None: the state is written under its own key.
+    pub(super) entries: &'a [LogEntry],
+    /// The state that the step leaves.
+    pub(super) state: State,
+}
+
+/// Which keys are stored, and the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Book {
+    state: State,
+    /// Stored keys in order. All runs but the last lie below the compaction point and wait for removal.
+    runs: VecDeque<RangeInclusive<u64>>,
+}
+
+/// An append that is being cut.
+pub(super) struct Pending<'a> {
+    append: &'a Append,
+    rest: &'a [LogEntry],
+    finished: bool,
+}
+
+impl Book {
+    /// The book of a store that was just read.
+    pub(super) fn recovered(state: State, keys: impl Iterator<Item = u64>) -> Self {
+        let mut book = Self { state, runs: VecDeque::new() };
+        for key in keys {
+            book.stored(key..=key);
+        }
+        book
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// The first index of the log, `end_index + 1` if it has no entries.
+    pub(super) fn first_index(&self) -> u64 {
+        match self.runs.back() {
+            Some(run) if *run.end() == self.state.end_index => *run.start(),
+            _ => self.state.end_index + 1,
+        }
+    }
+
+    /// The last entry that stays, if this append replaces any.
+    pub(super) fn cut_by(&self, append: &Append) -> Option<u64> {
+        let first = append.entries.first()?.index;
+        (first <= self.state.end_index).then(|| first - 1)
+    }
+
+    /// Begins an append.
+    pub(super) fn begin<'a>(&mut self, append: &'a Append) -> Pending<'a> {
+        self.state.compact_to = self.state.compact_to.max(append.compact_to);
+        // A snapshot from the leader that reaches further than the log: what comes next follows the snapshot.
+        self.state.end_index = self.state.end_index.max(self.state.compact_to);
+        self.assert_sound(append);
+        Pending { append, rest: &append.entries, finished: false }
+    }
+
+    /// The next step of an append; `None` when there is no more.
+    pub(super) fn next<'a>(&mut self, pending: &mut Pending<'a>) -> Option<Step<'a>> {
+        if pending.finished {
+            return None;
+        }
+        let mut entries = chunk(pending.rest);
+        let mut removes = Vec::new();
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            let stale = self.state.end_index.saturating_sub(last.index.max(first.index - 1));
+            if stale > STEP_REMOVES_MAX as u64 {
+                // Too long for one batch: the suffix is shortened from its end, so that what is left is always the
+                // beginning of the log that was.
+                let keep = self.state.end_index - STEP_REMOVES_MAX as u64;
+                removes.extend(keep + 1..=self.state.end_index);
+                self.cut_behind(keep);
+                entries = &[];
+            } else {
+                removes.extend(last.index + 1..=self.state.end_index);
+                self.cut_behind(first.index - 1);
+                self.stored(first.index..=last.index);
+                self.state.end_index = last.index;
+            }
+        }
+        pending.rest = &pending.rest[entries.len()..];
+        pending.finished = pending.rest.is_empty();
+        self.remove_front(&mut removes, entries);
+        self.state.step += 1;
+        if let Some(hard) = pending.append.hard_state {
+            self.state.hard = hard;
+            // Until the last step is written the log may be shorter than what raft knows to be committed.
+            self.state.hard.commit = hard.commit.min(self.state.end_index);
+        }
+        Some(Step { removes, entries, state: self.state })
+    }
+
+    fn stored(&mut self, keys: RangeInclusive<u64>) {
+        match self.runs.back_mut() {
+            Some(run) if *run.end() + 1 == *keys.start() => *run = *run.start()..=*keys.end(),
+            _ => self.runs.push_back(keys),
+        }
+    }
+
+    fn cut_behind(&mut self, keep: u64) {
+        if let Some(run) = self.runs.pop_back()
+            && *run.start() <= keep
+        {
+            self.runs.push_back(*run.start()..=keep.min(*run.end()));
+        }
+        self.state.end_index = self.state.end_index.min(keep);
+    }
+
+    fn remove_front(&mut self, removes: &mut Vec<u64>, written: &[LogEntry]) {
+        let last = written.first().map_or(self.state.compact_to, |e| self.state.compact_to.min(e.index - 1));
+        while removes.len() < STEP_REMOVES_MAX
+            && let Some(run) = self.runs.front_mut()
+            && *run.start() <= last
+        {
+            removes.push(*run.start());
+            *run = *run.start() + 1..=*run.end();
+            if run.is_empty() {
+                self.runs.pop_front();
+            }
+        }
+    }
+
+    fn assert_sound(&self, append: &Append) {
+        let state = &self.state;
+        if let Some(hard) = append.hard_state {
+            assert!(hard.term >= state.hard.term, "raft's term never falls: {hard:?} after {:?}", state.hard);
+            assert!(
+                hard.term > state.hard.term || state.hard.vote == 0 || hard.vote == state.hard.vote,
+                "one vote in one term: {hard:?} after {:?}",
+                state.hard
+            );
+        }
+        let term_max = append.hard_state.unwrap_or(state.hard).term;
+        let mut before: Option<&LogEntry> = None;
+        for entry in &append.entries {
+            assert!(entry.data.len() <= ENTRY_DATA_MAX, "entry {} exceeds the limit", entry.index);
+            assert!(entry.term <= term_max, "entry {} is of a term not yet stored", entry.index);
+            match before {
+                Some(b) => {
+                    assert_eq!(entry.index, b.index + 1, "entries of an append are contiguous");
+                    assert!(entry.term >= b.term, "terms never fall along the log");
+                }
+                None => {
+                    assert!(entry.index <= state.end_index + 1, "entry {} leaves a gap", entry.index);
+                    let fixed = state.hard.commit.max(state.compact_to);
+                    assert!(entry.index > fixed, "entry {} would replace a committed one", entry.index);
+                }
+            }
+            before = Some(entry);
+        }
+        let end = before.map_or(state.end_index, |e| e.index);
+        let commit = append.hard_state.unwrap_or(state.hard).commit;
+        assert!(commit <= end, "commit index {commit} lies behind the end of the log {end}");
+    }
+}
+
+/// As many entries as fit one step; at least one if there are any.
+fn chunk(entries: &[LogEntry]) -> &[LogEntry] {
+    let mut bytes = 0;
+    let fits = entries.iter().take(STEP_RECORDS_MAX).take_while(|entry| {
+        bytes += HEADER_LEN + entry.data.len();
+        bytes <= STEP_BYTES_MAX
+    });
+    &entries[..fits.count()]
+}
+
+const _: () = assert!(HEADER_LEN + ENTRY_DATA_MAX <= STEP_BYTES_MAX);

@@ -1,0 +1,243 @@
+//! The bytes of one record: what is stored under one key.
+//!
+//! Every record carries, beside its entry, the state of the store as of the step that wrote it: hard state, end of
+//! the log, compaction point, step number. So a step costs no record of its own for them, and the newest record of
+//! all is the state. Only a step without entries writes a [`RecordKind::State`] record, under [`STATE_KEY`].
+//!
+//! Relies on nothing but bytes. Deliberately not here: which records a step consists of (see `plan`).
+
+use bytes::Bytes;
+use sluice_core::replica::disk::{EntryKind, HardState, LogEntry};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The format this build writes.
+pub const FORMAT: u8 = 1;
+
+/// Bytes in front of an entry's data.
+pub const HEADER_LEN: usize = size_of::<Header>();
+
+/// The key of the record that stands for a step without entries. Raft's indexes begin at 1.
+pub const STATE_KEY: [u8; 8] = [0; 8];
+
+/// The version, the kind and the reserved bytes are covered by the checksum; the checksum itself is not.
+const CRC_AT: usize = 4;
+const CRC_END: usize = CRC_AT + 4;
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct Header {
+    version: u8,
+    kind: u8,
+    reserved: U16,
+    crc: U32,
+    index: U64,
+    term: U64,
+    step: U64,
+    end_index: U64,
+    compact_to: U64,
+    hard_term: U64,
+    hard_vote: U64,
+    hard_commit: U64,
+}
+
+const _: () = assert!(HEADER_LEN == 72);
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// An entry of the log.
+    Entry(EntryKind),
+    /// The state alone. Its index is the end of the log, its term 0.
+    State,
+}
+
+/// The number that stands for [`RecordKind::State`]; entries use raft's small numbers.
+const STATE: u8 = 0xff;
+
+/// The state of a store as of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct State {
+    /// Steps written since creation. Rises by one with each.
+    pub step: u64,
+    /// The last index of the log.
+    pub end_index: u64,
+    /// Entries up to this index are in a durable snapshot.
+    pub compact_to: u64,
+    /// Raft's hard state.
+    pub hard: HardState,
+}
+
+/// One record, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it is.
+    pub kind: RecordKind,
+    /// The entry's index.
+    pub index: u64,
+    /// The entry's term.
+    pub term: u64,
+    /// The entry's data; empty for [`RecordKind::State`].
+    pub data: Bytes,
+    /// The state as of the step that wrote it.
+    pub state: State,
+    /// The checksum over all of it.
+    pub crc: u32,
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// Written by a later version.
+    Newer(u8),
+    /// Not what was written.
+    Damaged(&'static str),
+}
+
+/// The key of an entry: big-endian, so that sled's order is the log's.
+pub fn key(index: u64) -> [u8; 8] {
+    debug_assert_ne!(index, 0, "raft's indexes begin at 1");
+    index.to_be_bytes()
+}
+
+/// The record of an entry, and its checksum.
+pub fn encode_entry(entry: &LogEntry, state: &State) -> (Vec<u8>, u32) {
+    encode(entry.kind as u8, entry.index, entry.term, &entry.data, state)
+}
+
+/// The record of a step without entries.
+pub fn encode_state(state: &State) -> Vec<u8> {
+    encode(STATE, state.end_index, 0, &[], state).0
+}
+
+fn encode(kind: u8, index: u64, term: u64, data: &[u8], state: &State) -> (Vec<u8>, u32) {
+    let header = Header {
+        version: FORMAT,
+        kind,
+        reserved: U16::ZERO,
+        crc: U32::ZERO,
+        index: U64::new(index),
+        term: U64::new(term),
+        step: U64::new(state.step),
+        end_index: U64::new(state.end_index),
+        compact_to: U64::new(state.compact_to),
+        hard_term: U64::new(state.hard.term),
+        hard_vote: U64::new(state.hard.vote),
+        hard_commit: U64::new(state.hard.commit),
+    };
+    let mut bytes = Vec::with_capacity(HEADER_LEN + data.len());
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(data);
+    let crc = checksum(&bytes);
+    bytes[CRC_AT..CRC_END].copy_from_slice(&crc.to_le_bytes());
+    (bytes, crc)
+}
+
+/// Reads a record and checks everything that can be checked without its neighbours.
+///
+/// # Errors
+/// [`RecordError`] if the bytes are of a later version or not what was written.
+pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
+    let Ok((header, data)) = Header::read_from_prefix(bytes) else {
+        return Err(RecordError::Damaged("shorter than its header"));
+    };
+    // The version comes first: a later format may have its checksum elsewhere.
+    if header.version > FORMAT {
+        return Err(RecordError::Newer(header.version));
+    }
+    let crc = checksum(bytes);
+    if crc != header.crc.get() {
+        return Err(RecordError::Damaged("its checksum does not match"));
+    }
+    let kind = match header.kind {
+        k if k == EntryKind::Normal as u8 => RecordKind::Entry(EntryKind::Normal),
+        k if k == EntryKind::Membership as u8 => RecordKind::Entry(EntryKind::Membership),
+        STATE => RecordKind::State,
+        _ => return Err(RecordError::Damaged("its kind is unknown")),
+    };
+    if header.version != FORMAT || header.reserved != U16::ZERO {
+        return Err(RecordError::Damaged("its version or a reserved byte is wrong"));
+    }
+    let state = State {
+        step: header.step.get(),
+        end_index: header.end_index.get(),
+        compact_to: header.compact_to.get(),
+        hard: HardState {
+            term: header.hard_term.get(),
+            vote: header.hard_vote.get(),
+            commit: header.hard_commit.get(),
+        },
+    };
+    Ok(Record {
+        kind,
+        index: header.index.get(),
+        term: header.term.get(),
+        data: Bytes::copy_from_slice(data),
+        state,
+        crc,
+    })
+}
+
+fn checksum(record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&record[..CRC_AT]);
+    hasher.update(&record[CRC_END..]);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State { step: 7, end_index: 12, compact_to: 3, hard: HardState { term: 5, vote: 2, commit: 9 } }
+    }
+
+    fn entry() -> LogEntry {
+        LogEntry { index: 11, term: 4, kind: EntryKind::Membership, data: Bytes::from_static(b"abc") }
+    }
+
+    #[test]
+    fn the_bytes_are_the_documented_ones() {
+        let (bytes, crc) = encode_entry(&entry(), &state());
+        let mut expected = vec![1, 1, 0, 0];
+        expected.extend_from_slice(&crc.to_le_bytes());
+        for number in [11_u64, 4, 7, 12, 3, 5, 2, 9] {
+            expected.extend_from_slice(&number.to_le_bytes());
+        }
+        expected.extend_from_slice(b"abc");
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (bytes, crc) = encode_entry(&entry(), &state());
+        let record = decode(&bytes).unwrap();
+        assert_eq!(record.kind, RecordKind::Entry(EntryKind::Membership));
+        assert_eq!((record.index, record.term, record.crc), (11, 4, crc));
+        assert_eq!((record.data.as_ref(), record.state), (b"abc".as_slice(), state()));
+
+        let record = decode(&encode_state(&state())).unwrap();
+        assert_eq!((record.kind, record.index, record.term), (RecordKind::State, 12, 0));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let (bytes, _) = encode_entry(&entry(), &state());
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                assert!(decode(&flipped).is_err(), "byte {at} bit {bit}");
+            }
+            assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_called_that() {
+        let (mut bytes, _) = encode_entry(&entry(), &state());
+        bytes[0] = FORMAT + 1;
+        assert_eq!(decode(&bytes), Err(RecordError::Newer(FORMAT + 1)));
+    }
+}
