@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use sluice_core::desk::{Caller, Reply};
 use sluice_core::session::{Session, Step};
@@ -230,6 +229,3 @@ impl Connection {
         }
     }
 }
-
-/// How long a connection that was turned away may take to read why.
-pub(super) const FAREWELL: Duration = Duration::from_millis(200);

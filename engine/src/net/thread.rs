@@ -170,7 +170,7 @@ impl NetThread {
 
     /// Takes back flights as they are answered, for as long as the node lives.
     pub(super) async fn dispatch(self: Rc<Self>) {
-        while !self.shared.is_drained() {
+        loop {
             if self.handle().watching.load(Ordering::Relaxed) {
                 // In doubt: the next apply tells, or the deadline.
                 let _: Result<(), _> =
@@ -178,6 +178,8 @@ impl NetThread {
             } else {
                 self.handle().wake.notified().await;
             }
+            // Looked at before the queue: what was answered before is then in it.
+            let drained = self.shared.is_drained();
             let mut desk = self.desk.borrow_mut();
             while let Some(flight) = self.handle().returns.pop() {
                 desk.settle(flight);
@@ -185,6 +187,9 @@ impl NetThread {
             desk.reconsider(self.shared.clock.now());
             drop(desk);
             self.pump();
+            if drained {
+                break;
+            }
         }
         for connection in self.connections.borrow().values() {
             connection.shut_down(&self);

@@ -1,0 +1,110 @@
+//! The threads that write: one for the log, one for snapshots. Both may block; nobody waits for them but the replica's
+//! queue.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Instant;
+
+use sluice_core::ledger::image::Image;
+use sluice_core::replica::disk::{Append, SnapshotMeta};
+
+use super::shared::{Report, Shared, give_up};
+use crate::snapshot::SnapshotStore;
+use crate::wal::{FENCE_LAG_MAX, LogStore};
+
+/// Entry bytes that are written as one step when several wait.
+const MERGED_BYTES_MAX: usize = 512 * 1024;
+
+/// Writes durable steps in their order until the replica needs no more.
+pub(super) fn write_log(shared: &Shared, mut log: Box<dyn LogStore>) {
+    shared.wal.is_me();
+    let mut settled = true;
+    let mut waiting = None;
+    loop {
+        if let Some((number, step)) = waiting.take().or_else(|| shared.appends.pop()) {
+            let (number, step, next) = merge(shared, number, step);
+            waiting = next;
+            write(shared, &mut *log, number, &step);
+            settled = false;
+        } else if shared.wal_done.load(Ordering::Acquire) {
+            if let Err(error) = log.close() {
+                give_up(shared, &format!("closing the log failed: {error}"));
+            }
+            return;
+        } else if settled {
+            thread::park();
+        } else {
+            thread::park_timeout(FENCE_LAG_MAX);
+            if shared.appends.is_empty() {
+                if let Err(error) = log.settle() {
+                    give_up(shared, &format!("the log cannot be written: {error}"));
+                }
+                settled = true;
+            }
+        }
+    }
+}
+
+/// Joins steps that wait behind the first one and continue it. Returns the number of the last, and a step that did not
+/// fit.
+fn merge(shared: &Shared, mut number: u64, mut step: Append) -> (u64, Append, Option<(u64, Append)>) {
+    let mut bytes: usize = step.entries.iter().map(|entry| entry.data.len()).sum();
+    while let Some((next_number, next)) = shared.appends.pop() {
+        let more: usize = next.entries.iter().map(|entry| entry.data.len()).sum();
+        let continues = match (step.entries.last(), next.entries.first()) {
+            (Some(last), Some(first)) => first.index == last.index + 1,
+            _ => true,
+        };
+        if !continues || bytes + more > MERGED_BYTES_MAX {
+            return (number, step, Some((next_number, next)));
+        }
+        number = next_number;
+        bytes += more;
+        step.hard_state = next.hard_state.or(step.hard_state);
+        step.entries.extend(next.entries);
+        step.compact_to = step.compact_to.max(next.compact_to);
+    }
+    (number, step, None)
+}
+
+fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
+    let metrics = &shared.metrics;
+    let appended = match log.append(step) {
+        Ok(appended) => appended,
+        Err(error) => give_up(shared, &format!("the log cannot be written: {error}")),
+    };
+    metrics.fsync_duration.record(appended.fsync);
+    metrics.log_entries.add(step.entries.len() as u64);
+    metrics.log_bytes.add(appended.bytes);
+    metrics.log_disk_bytes.set(appended.disk_bytes);
+    metrics.log_first_index.set(appended.first_index);
+    metrics.log_last_index.set(appended.last_index);
+    report(shared, Report::Persisted(number));
+}
+
+/// Saves snapshots one at a time until the replica lets go of its end.
+pub(super) fn save_snapshots(shared: &Shared, mut store: SnapshotStore, images: &Receiver<(SnapshotMeta, Image)>) {
+    while let Ok((meta, image)) = images.recv() {
+        let start = Instant::now();
+        let saved = store.save(&meta, image.sections(), |_| {});
+        match &saved {
+            Ok(bytes) => {
+                let metrics = &shared.metrics;
+                metrics.snapshots.increment();
+                metrics.snapshot_bytes.add(*bytes);
+                metrics.snapshot_duration.record(start.elapsed());
+                metrics.snapshot_index.set(meta.index);
+                tracing::info!(index = meta.index, bytes, ms = start.elapsed().as_millis() as u64, "snapshot saved");
+            }
+            // The log is whole without it, so serving goes on; the log only cannot be shortened.
+            Err(error) => tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is"),
+        }
+        report(shared, Report::Snapshot(saved.is_ok()));
+    }
+}
+
+fn report(shared: &Shared, report: Report) {
+    shared.reports.push(report).expect("there are fewer steps under way than the queue holds");
+    shared.replica.wake();
+}

@@ -1,0 +1,194 @@
+//! A node: threads and queues around the core; the only place where the paths come together.
+//!
+//! - [`shared`]: what the threads share
+//! - [`recovery`]: from the data directory to a replica
+//! - [`replica`]: the thread that decides
+//! - [`disk`]: the threads that write: log and snapshots
+//!
+//! Threads: N for the net, one replica, one for the log, one for snapshots, one for the ops port. Data flows one way; only
+//! outcomes come back.
+
+mod disk;
+mod recovery;
+mod replica;
+pub(crate) mod shared;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_queue::ArrayQueue;
+use sluice_core::board::Board;
+use sluice_core::replica::{Replica, ReplicaConfig};
+use sluice_core::session::Facts;
+use sluice_protocol::{ClusterId, NodeId};
+use thiserror::Error;
+use tokio::sync::Notify;
+
+pub use self::recovery::RecoveryError;
+use self::shared::{NetHandle, Shared, Sleeper};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::net;
+use crate::ops::{Health, Identity, Metrics, OpsError, OpsServer};
+
+/// Reports from the disk threads that may wait. The replica has far fewer steps under way.
+const REPORTS_MAX: usize = 1024;
+
+/// Why a node did not start. Nothing was changed, except that a new data directory may have been made.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// Clients could not connect.
+    #[error("cannot listen on {address}: {source}: choose another address with --listen, or stop what uses it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The ops port could not be opened.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    /// The system has no threads left.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    ops: OpsServer,
+    data: PathBuf,
+    identity: (ClusterId, NodeId),
+    nets: Vec<JoinHandle<()>>,
+    replica: JoinHandle<()>,
+    wal: JoinHandle<()>,
+    snapshots: JoinHandle<()>,
+}
+
+impl Node {
+    /// Recovers the data directory (or makes it) and starts to serve.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn start(config: &Config) -> Result<Self, NodeError> {
+        let (metrics, health) = (Metrics::new(), Health::new());
+        // First of all, so that whoever watches sees a node that is starting.
+        let ops = OpsServer::start(&config.ops, Arc::clone(&metrics), Arc::clone(&health))?;
+        let clock = Clock::start();
+        metrics.started.set_ms(clock.now().wall_ms);
+        let listen = config.node.listen;
+        let as_listen = |source| NodeError::Listen { address: listen, source };
+        let listener = net::listen(listen).map_err(as_listen)?;
+        let address = listener.local_addr().map_err(as_listen)?;
+        let opened = recovery::open(config)?;
+        let identity = (opened.identity.cluster, opened.identity.node);
+        // The cell is this process's own and empty.
+        let _ = metrics.identity.set(Identity { cluster: identity.0, node: identity.1 });
+        let board = Arc::new(Board::new(config.limits.records_expected, opened.seed));
+        let shared = Arc::new(shared(config, Arc::clone(&board), clock, metrics, health));
+        let replica_config = ReplicaConfig {
+            node: identity.1,
+            stripes: config.node.net_threads,
+            snapshot_every_bytes: config.log.snapshot_every_bytes,
+        };
+        let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
+        let (images, to_save) = mpsc::sync_channel(1);
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)
+        };
+        let (log, snapshots) = (opened.log, opened.snapshots);
+        let with = Arc::clone(&shared);
+        let wal = spawn("wal", Box::new(move || disk::write_log(&with, log)))?;
+        let with = Arc::clone(&shared);
+        let snapshots = spawn("snapshots", Box::new(move || disk::save_snapshots(&with, snapshots, &to_save)))?;
+        let with = Arc::clone(&shared);
+        let (data_dir, config_of_replica) = (opened.data_dir, config.clone());
+        let data = config.node.data.clone();
+        let replica = spawn(
+            "replica",
+            Box::new(move || replica::run(&with, replica, &images, &data_dir, &config_of_replica)),
+        )?;
+        let facts = Facts {
+            cluster: identity.0,
+            node: identity.1,
+            frames_in_flight_max: config.limits.frames_in_flight_max as usize,
+        };
+        let nets = net::start(listener, &config.limits, &facts, &shared).map_err(NodeError::Thread)?;
+        Ok(Self { shared, address, ops, data, identity, nets, replica, wal, snapshots })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators look.
+    pub fn ops_address(&self) -> SocketAddr {
+        self.ops.address()
+    }
+
+    /// The cluster and the node.
+    pub fn identity(&self) -> (ClusterId, NodeId) {
+        self.identity
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &std::path::Path {
+        &self.data
+    }
+
+    /// How it is.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.shared.health
+    }
+
+    /// Stops admitting, finishes what is in flight, writes a snapshot, and ends all threads.
+    ///
+    /// # Panics
+    /// If one of them has panicked.
+    pub fn stop(self) {
+        self.shared.health.stopping();
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.replica.wake();
+        let threads = self.nets.into_iter().chain([self.replica, self.wal, self.snapshots]);
+        for thread in threads {
+            thread.join().expect("threads of a node end without a panic");
+        }
+    }
+}
+
+fn shared(config: &Config, board: Arc<Board>, clock: Clock, metrics: Arc<Metrics>, health: Arc<Health>) -> Shared {
+    let limits = &config.limits;
+    // What one frame can add to a desk that is just below its limit.
+    let returns_max = net::flights_max(limits) + 2;
+    let nets = (0..config.node.net_threads).map(|_| NetHandle {
+        returns: ArrayQueue::new(returns_max),
+        wake: Notify::new(),
+        watching: AtomicBool::new(false),
+    });
+    Shared {
+        board,
+        clock,
+        metrics,
+        health,
+        flights: ArrayQueue::new(limits.flights_queue_max),
+        nets: nets.collect(),
+        appends: ArrayQueue::new(limits.appends_queue_max),
+        reports: ArrayQueue::new(REPORTS_MAX),
+        replica: Sleeper::default(),
+        wal: Sleeper::default(),
+        stopping: AtomicBool::new(false),
+        drained: AtomicBool::new(false),
+        wal_done: AtomicBool::new(false),
+    }
+}

@@ -1,0 +1,106 @@
+//! From a data directory to everything a replica starts with; from an empty one, to a new cluster of one.
+//!
+//! Relies on each store to refuse what is damaged. Deliberately not here: threads.
+
+use sluice_core::ledger::Ledger;
+use sluice_core::ledger::image::ImageError;
+use sluice_core::replica::disk::{Members, SnapshotMeta};
+use sluice_core::replica::{Recovered, StartError};
+use sluice_protocol::{ClusterId, NodeId};
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::datadir::{DataDir, DataDirError, Identity};
+use crate::snapshot::{SnapshotError, SnapshotStore};
+use crate::wal::{LogStore, Options, SledStore, StoreError};
+
+/// The node of a cluster that was just made.
+const FIRST_NODE: NodeId = NodeId(1);
+
+/// Why a data directory was refused. Nothing in it was changed or deleted.
+#[derive(Debug, Error)]
+pub enum RecoveryError {
+    /// The directory itself.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] StoreError),
+    /// The snapshots.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// A snapshot that is whole, but not an image of a ledger.
+    #[error("the snapshot at index {index} cannot be used: {error}")]
+    Image {
+        /// Its index.
+        index: u64,
+        /// Why.
+        error: ImageError,
+    },
+    /// Snapshot and log do not fit together.
+    #[error("{0}. Restore the whole data directory from a copy taken after a clean stop")]
+    Start(#[from] StartError),
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Everything a node starts with.
+pub(super) struct Opened {
+    pub(super) data_dir: DataDir,
+    pub(super) identity: Identity,
+    pub(super) log: Box<dyn LogStore>,
+    pub(super) snapshots: SnapshotStore,
+    pub(super) recovered: Recovered,
+    /// Keeps clients from choosing ids that collide in this process's tables.
+    pub(super) seed: u64,
+}
+
+/// Opens the data directory, or makes it.
+pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
+    let mut data_dir = DataDir::open(&config.node.data)?;
+    let seed = getrandom::u64().map_err(RecoveryError::Random)?;
+    let identity = match data_dir.identity() {
+        Some(identity) => identity,
+        None => create(&mut data_dir, config)?,
+    };
+    let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
+    let (log, found) = SledStore::open(data_dir.path(), options)?;
+    let snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
+    let snapshot = snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
+    let index = snapshot.meta.index;
+    let ledger = Ledger::from_sections(snapshot.sections(), config.limits.records_expected, seed)
+        .map_err(|error| RecoveryError::Image { index, error })?;
+    tracing::info!(
+        snapshot = index,
+        log_first = found.first_index,
+        log_entries = found.entries.len(),
+        records = ledger.totals().records,
+        "recovered"
+    );
+    let recovered = Recovered {
+        snapshot: snapshot.meta.clone(),
+        ledger,
+        hard_state: found.hard_state,
+        entries: found.entries,
+    };
+    Ok(Opened { data_dir, identity, log: Box::new(log), snapshots, recovered, seed })
+}
+
+/// Makes a new cluster of one node. Its identity is written last: without it, creation is done again.
+fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryError> {
+    let random = || getrandom::u64().map_err(RecoveryError::Random);
+    let cluster = u128::from(random()?) << 64 | u128::from(random()?);
+    let identity = Identity { cluster: ClusterId(cluster), node: FIRST_NODE, incarnation: random()? };
+    SledStore::create(data_dir.path())?;
+    let genesis = SnapshotMeta {
+        index: 0,
+        term: 0,
+        members: Members { voters: vec![FIRST_NODE.0], learners: Vec::new() },
+    };
+    let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
+    SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;
+    data_dir.seal(identity)?;
+    tracing::info!(cluster = %identity.cluster, data = %data_dir.path().display(), "made a new cluster of one node");
+    Ok(identity)
+}

@@ -1,0 +1,200 @@
+//! The thread that decides: carries inputs to the replica, and its actions out.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sluice_core::ledger::image::Image;
+use sluice_core::replica::disk::SnapshotMeta;
+use sluice_core::replica::{Actions, Replica};
+
+use super::shared::{Report, Shared};
+use crate::config::Config;
+use crate::datadir::{DataDir, free_bytes};
+use crate::ops::{Condition, Queue, Role, Totals};
+
+/// Raft's tick.
+const TICK_MS: u64 = 100;
+/// How often figures that cost something are taken, and the disk's room looked at.
+const SURVEY_MS: u64 = 500;
+/// Flights taken before the replica is driven: a burst must not delay what is already proposed.
+const FLIGHTS_PER_TURN: usize = 256;
+/// How long what is in flight may take to finish when the node stops. The disk may be the reason for stopping.
+const STOP_MS_MAX: u64 = 10_000;
+
+/// The replica thread's state beside the replica.
+struct Turn<'a> {
+    shared: &'a Shared,
+    replica: Replica,
+    actions: Actions,
+    images: &'a SyncSender<(SnapshotMeta, Image)>,
+    /// When each durable step under way was ordered.
+    ordered: VecDeque<(u64, Instant)>,
+    /// Net threads that have flights to fetch.
+    returned: Vec<bool>,
+}
+
+/// Runs until the node stops and everything in flight is answered.
+pub(super) fn run(
+    shared: &Shared,
+    replica: Replica,
+    images: &SyncSender<(SnapshotMeta, Image)>,
+    data_dir: &DataDir,
+    config: &Config,
+) {
+    shared.replica.is_me();
+    let returned = vec![false; shared.nets.len()];
+    let mut turn =
+        Turn { shared, replica, actions: Actions::default(), images, ordered: VecDeque::new(), returned };
+    let (mut next_tick_ms, mut next_survey_ms) = (0, 0);
+    let mut stop_by_ms = None;
+    loop {
+        let mut busy = turn.take_inputs();
+        let now = shared.clock.now();
+        if now.mono_ms >= next_tick_ms {
+            next_tick_ms = now.mono_ms + TICK_MS;
+            turn.replica.tick();
+            shared.clock.steer();
+        }
+        if now.mono_ms >= next_survey_ms {
+            next_survey_ms = now.mono_ms + SURVEY_MS;
+            turn.survey(data_dir, config);
+        }
+        if stop_by_ms.is_none() && shared.is_stopping() {
+            stop_by_ms = Some(now.mono_ms + STOP_MS_MAX);
+            turn.replica.stop();
+            turn.replica.want_snapshot();
+        }
+        turn.replica.drive(now, &mut turn.actions);
+        busy |= turn.act();
+        let quiet = turn.replica.is_quiet() && shared.flights.is_empty();
+        if stop_by_ms.is_some_and(|by_ms| quiet || now.mono_ms >= by_ms) {
+            break;
+        }
+        if !busy {
+            let due_ms = turn.replica.due_in_ms(now).min(next_tick_ms.saturating_sub(now.mono_ms));
+            thread::park_timeout(Duration::from_millis(due_ms));
+        }
+    }
+    shared.wal_done.store(true, Ordering::Release);
+    shared.wal.wake();
+    shared.drained.store(true, Ordering::Release);
+    for net in &shared.nets {
+        net.wake.notify_one();
+    }
+}
+
+impl Turn<'_> {
+    /// Hands what has come in to the replica. Whether there was anything.
+    fn take_inputs(&mut self) -> bool {
+        let mut any = false;
+        while let Some(report) = self.shared.reports.pop() {
+            any = true;
+            match report {
+                Report::Persisted(number) => {
+                    while self.ordered.front().is_some_and(|(ordered, _)| *ordered <= number) {
+                        let (_, since) = self.ordered.pop_front().expect("it was just looked at");
+                        self.shared.metrics.commit_duration.record(since.elapsed());
+                    }
+                    self.replica.persisted(number);
+                }
+                Report::Snapshot(true) => self.replica.snapshot_saved(),
+                Report::Snapshot(false) => self.replica.snapshot_failed(),
+            }
+        }
+        for _ in 0..FLIGHTS_PER_TURN {
+            let Some(flight) = self.shared.flights.pop() else { break };
+            any = true;
+            self.replica.submit(flight);
+        }
+        any
+    }
+
+    /// Carries out what the replica wants. Whether there was anything.
+    fn act(&mut self) -> bool {
+        let shared = self.shared;
+        let actions = &mut self.actions;
+        let any = !actions.appends.is_empty() || !actions.settled.is_empty() || actions.applied > 0;
+        for (number, step) in actions.appends.drain(..) {
+            self.ordered.push_back((number, Instant::now()));
+            shared.appends.push((number, step)).expect("fewer steps are under way than the queue holds");
+            shared.wal.wake();
+        }
+        for (items, bytes) in actions.proposed.drain(..) {
+            shared.metrics.batch_items.record(items as u64);
+            shared.metrics.batch_bytes.record(bytes as u64);
+        }
+        for flight in actions.settled.drain(..) {
+            let thread = usize::from(flight.origin.thread);
+            let returned = shared.nets[thread].returns.push(flight);
+            returned.expect("a desk has no more away than its return queue holds");
+            self.returned[thread] = true;
+        }
+        let applied = std::mem::take(&mut actions.applied) > 0;
+        for (net, returned) in shared.nets.iter().zip(&mut self.returned) {
+            let watching = applied && net.watching.load(Ordering::SeqCst);
+            if std::mem::take(returned) || watching {
+                net.wake.notify_one();
+            }
+        }
+        if let Some(snapshot) = actions.snapshot.take() {
+            self.images.send(snapshot).expect("the snapshot thread lives as long as this one");
+        }
+        any
+    }
+
+    /// Takes the figures that are too dear for every turn, and looks at the disk.
+    fn survey(&self, data_dir: &DataDir, config: &Config) {
+        let (shared, metrics) = (self.shared, &self.shared.metrics);
+        let status = self.replica.status();
+        metrics.term.set(status.term);
+        metrics.leader.set(status.leader);
+        metrics.commit_index.set(status.commit);
+        metrics.applied_index.set(status.applied);
+        metrics.ledger_lag.set_ms(shared.clock.now().wall_ms.saturating_sub(status.ledger_ms));
+        metrics.role.set(if status.open { Role::Leader } else { Role::Follower });
+        metrics.queue_depth.of(Queue::Flights).set(shared.flights.len() as u64);
+        metrics.queue_depth.of(Queue::Appends).set(shared.appends.len() as u64);
+        metrics.queue_depth.of(Queue::Persisted).set(shared.reports.len() as u64);
+        metrics.queue_depth.of(Queue::Replies).set(shared.nets.iter().map(|net| net.returns.len() as u64).sum());
+        let totals = self.replica.totals();
+        metrics.ledger_memory_bytes.set(totals.memory_bytes);
+        metrics.totals.set(Totals {
+            products: totals.products,
+            records: totals.records,
+            stock: totals.stock,
+            free: totals.free,
+            held: totals.held,
+            sold: totals.sold,
+        });
+        let room = free_bytes(data_dir.path()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the room on the disk is not known");
+            u64::MAX
+        });
+        metrics.disk_free_bytes.set(room);
+        let admitting = room >= config.log.disk_free_min;
+        if admitting != shared.board.is_admitting() {
+            shared.board.set_admitting(admitting);
+            if admitting {
+                tracing::info!(room, "there is room on the disk again: admitting");
+            } else {
+                tracing::error!(room, min = config.log.disk_free_min, "the disk is nearly full: nothing is admitted, reads go on");
+            }
+        }
+        self.tell_health(status.open, admitting);
+    }
+
+    fn tell_health(&self, open: bool, admitting: bool) {
+        let health = &self.shared.health;
+        let ready = health.condition() == Condition::Ready;
+        match (open, admitting) {
+            _ if self.shared.is_stopping() => {}
+            (true, true) if !ready => health.ready(),
+            (true, true) => {}
+            (true, false) => health.not_ready("the disk is nearly full: nothing is admitted until there is room"),
+            (false, _) => health.not_ready("this node does not lead, or its gate is not open yet"),
+        }
+    }
+}
