@@ -9,6 +9,12 @@ pub const ADVANCE_MS_MAX: u64 = 60_000;
 /// Holds that one entry may expire on behalf of time alone.
 pub const SWEEP_MAX: usize = 1024;
 
+/// Outcomes that one entry may forget. An entry makes fewer records than this, so forgetting keeps up.
+pub const FORGET_MAX: usize = 4096;
+
+/// When to try again after a `Full`, milliseconds: records are forgotten as ledger time passes.
+pub const FULL_RETRY_MS: u32 = 1000;
+
 /// Products that a ledger may have.
 pub const PRODUCTS_MAX: usize = 1 << 20;
 
