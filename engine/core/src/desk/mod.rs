@@ -22,8 +22,8 @@ use sluice_protocol::request::{IdItem, ReserveItem};
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, Kind, ProductId};
 
-pub use self::frames::{Caller, Reply};
 use self::frames::OpenFrame;
+pub use self::frames::{Caller, Reply};
 use self::judge::Verdict;
 use crate::board::Board;
 use crate::flight::{Answers, Flight, Load, Origin};
@@ -166,7 +166,11 @@ impl Desk {
                 self.send(caller, deadline_ms, Load::Products(ids));
             }
             Ask::Page(item) => {
-                self.send(caller, deadline_ms, Load::Page { from: item.from(), limit: item.limit() as usize });
+                self.send(
+                    caller,
+                    deadline_ms,
+                    Load::Page { from: item.from(), limit: item.limit() as usize },
+                );
             }
         }
     }
@@ -352,7 +356,11 @@ impl Desk {
                 answers: Answers::default(),
             });
             self.away += 1;
-            if self.away > self.limits.flights_max { self.bounce(flight) } else { self.departures.push(flight) }
+            if self.away > self.limits.flights_max {
+                self.bounce(flight)
+            } else {
+                self.departures.push(flight)
+            }
         }
         self.finish(frame as usize);
     }

@@ -22,6 +22,7 @@
 //!
 //! Deliberately not here: growing (build a larger one and swap it), more than one writer.
 
+use std::fmt;
 use std::hash::BuildHasher;
 
 use foldhash::quality::FixedState;
@@ -51,6 +52,13 @@ pub struct Filter {
     /// A power of two, at least two.
     buckets: Box<[AtomicU64]>,
     saturated: AtomicU64,
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let buckets = self.buckets.len();
+        f.debug_struct("Filter").field("buckets", &buckets).field("saturated", &self.saturated()).finish()
+    }
 }
 
 /// Where a key may lie.

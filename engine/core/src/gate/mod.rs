@@ -18,6 +18,7 @@ pub mod seqlock;
 pub mod stripe;
 mod sync;
 
+use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -39,11 +40,18 @@ pub struct Gate {
 }
 
 /// One product at the gate.
+#[derive(Debug)]
 pub struct Lane {
     /// What is publicly known of the product. Shared with the replica and with the gates of other terms.
     pub notice: Arc<Notice>,
     /// The tokens of this term.
     pub tokens: Tokens,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("term", &self.term).finish_non_exhaustive()
+    }
 }
 
 impl Gate {

@@ -41,6 +41,7 @@ pub struct Posted {
 
 /// The public state of one product. Written by the replica thread alone, read by all. It outlives gates: terms
 /// come and go, committed state stays.
+#[derive(Debug)]
 pub struct Notice(Seqlock<9>);
 
 impl Notice {
@@ -104,6 +105,7 @@ pub struct Applied {
 }
 
 /// Where the replica publishes [`Applied`]; last, after gate and notices.
+#[derive(Debug)]
 pub struct AppliedCell(Seqlock<2>);
 
 impl AppliedCell {

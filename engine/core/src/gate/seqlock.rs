@@ -14,6 +14,7 @@ use std::array;
 use super::sync::{AtomicU64, Ordering, fence, spin_loop};
 
 /// `N` words under a version. One writer, any number of readers, no waiting for either.
+#[derive(Debug)]
 pub struct Seqlock<const N: usize> {
     /// Counts publications; version `v` lies in copy `v % 2`.
     version: AtomicU64,

@@ -29,6 +29,7 @@ use crossbeam_utils::CachePadded;
 use super::sync::{AtomicU64, Ordering, fence};
 
 /// Striped tokens. Any thread may call anything.
+#[derive(Debug)]
 pub struct Tokens {
     /// A power of two of them; none if the product is unlimited.
     stripes: Box<[CachePadded<AtomicU64>]>,

@@ -15,6 +15,8 @@
 //!
 //! Deliberately not here: files, and the way back (`load`).
 
+use std::fmt;
+
 use rkyv::api::high::{HighSerializer, to_bytes_in};
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::with::InlineAsBox;
@@ -94,6 +96,12 @@ pub struct Image {
     header: Header,
     products: Vec<Frozen<Product, PRODUCTS_PER_CHUNK>>,
     records: Vec<Frozen<Record, RECORDS_PER_CHUNK>>,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("index", &self.header.index).finish_non_exhaustive()
+    }
 }
 
 impl Image {

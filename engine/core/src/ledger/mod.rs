@@ -30,6 +30,8 @@ pub mod settings;
 mod turn;
 mod view;
 
+use std::fmt;
+
 use sluice_protocol::response::At;
 
 use command::{Batch, EntryError};
@@ -67,6 +69,15 @@ pub struct Applied {
     pub voided: bool,
     /// Commands carried out, which is the number of answers given.
     pub commands: u32,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("at", &self.at())
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Ledger {

@@ -49,7 +49,7 @@ impl Standing {
 pub struct Totals {
     /// Products.
     pub products: u64,
-    /// Units of all products; so are the next three. `stock = free + held + sold` but for unlimited products.
+    /// Units of all products but unlimited ones; so are the next three: `stock = free + held + sold`.
     pub stock: u64,
     /// Units that can be reserved.
     pub free: u64,
@@ -173,7 +173,7 @@ impl Ledger {
             },
             ..Totals::default()
         };
-        for product in self.products.rows.iter() {
+        for product in self.products.rows.iter().filter(|product| !product.is_unlimited()) {
             totals.stock = totals.stock.saturating_add(product.stock());
             totals.free = totals.free.saturating_add(product.free());
             totals.held = totals.held.saturating_add(product.held());

@@ -37,7 +37,8 @@ impl LogCache {
     /// Adds entries, replacing whatever stood at the first one's index and behind.
     pub(super) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        let keep = first.index.checked_sub(self.floor.0 + 1).expect("nothing behind a snapshot is written again");
+        let keep =
+            first.index.checked_sub(self.floor.0 + 1).expect("nothing behind a snapshot is written again");
         assert!(keep <= self.entries.len() as u64, "the log has no gap");
         self.entries.truncate(keep as usize);
         self.entries.extend(entries.iter().cloned());

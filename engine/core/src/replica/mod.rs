@@ -94,7 +94,9 @@ pub struct Recovered {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// Entries between snapshot and log are missing.
-    #[error("the snapshot ends at index {snapshot}, the log starts at {first}: entries between them are lost")]
+    #[error(
+        "the snapshot ends at index {snapshot}, the log starts at {first}: entries between them are lost"
+    )]
     Gap {
         /// The snapshot's last index.
         snapshot: u64,
@@ -423,7 +425,8 @@ impl Replica {
     /// Whether time alone has something to do: a hold or a window has come due, or the ledger's clock lags.
     fn wants_pulse(&self, now: Moment) -> bool {
         let ledger_ms = self.ledger.now_ms();
-        let due = self.ledger.pulse_due_ms().is_some_and(|due_ms| due_ms <= now.wall_ms && due_ms > ledger_ms);
+        let due =
+            self.ledger.pulse_due_ms().is_some_and(|due_ms| due_ms <= now.wall_ms && due_ms > ledger_ms);
         self.publisher.board().is_admitting()
             && (self.ledger.backlog() || due || now.wall_ms >= ledger_ms.saturating_add(LAG_MS_MAX))
     }

@@ -44,7 +44,9 @@ impl Reads {
 pub(super) fn answer(ledger: &Ledger, flight: &mut Flight) {
     let at = ledger.at();
     flight.answers = match &flight.load {
-        Load::Reservations(ids) => Answers::Reservations(ids.iter().map(|id| reservation(ledger, *id)).collect()),
+        Load::Reservations(ids) => {
+            Answers::Reservations(ids.iter().map(|id| reservation(ledger, *id)).collect())
+        }
         Load::Products(ids) => {
             let found = ids.iter().map(|id| match ledger.product(*id) {
                 Some(view) => (Answer::done(at, 0), Some(view)).into(),
@@ -58,7 +60,9 @@ pub(super) fn answer(ledger: &Ledger, flight: &mut Flight) {
         }
         Load::Page { from, limit } => {
             let page = ledger.products_from(*from).take(*limit);
-            Answers::Products(page.map(|view| ProductReply::from((Answer::done(at, 0), Some(view)))).collect())
+            Answers::Products(
+                page.map(|view| ProductReply::from((Answer::done(at, 0), Some(view)))).collect(),
+            )
         }
         Load::Commands(_) | Load::Suspects(_) => unreachable!("commands are not reads"),
     };

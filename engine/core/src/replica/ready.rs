@@ -21,7 +21,8 @@ pub(super) fn round_context(node: NodeId, term: u64, number: u64) -> Vec<u8> {
 }
 
 fn round_number(context: &[u8], node: NodeId, term: u64) -> Option<u64> {
-    let mut parts = context.chunks_exact(8).map(|part| u64::from_le_bytes(part.try_into().expect("eight bytes")));
+    let mut parts =
+        context.chunks_exact(8).map(|part| u64::from_le_bytes(part.try_into().expect("eight bytes")));
     (parts.next()? == node.0 && parts.next()? == term).then(|| parts.next()).flatten()
 }
 
@@ -115,11 +116,8 @@ impl Replica {
     fn apply(&mut self, entry: &Entry, actions: &mut Actions) {
         assert_eq!(entry.get_entry_type(), EntryType::EntryNormal, "membership changes are not proposed yet");
         let mut answers = std::mem::take(&mut self.answers);
-        let mut collector = Collector {
-            board: self.publisher.board(),
-            answers: &mut answers,
-            credits: &mut self.credits,
-        };
+        let mut collector =
+            Collector { board: self.publisher.board(), answers: &mut answers, credits: &mut self.credits };
         self.ledger
             .apply(entry.index, entry.term, &entry.data, &mut collector)
             .expect("an entry was checked when it was proposed or recovered");
