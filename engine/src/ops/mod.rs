@@ -8,6 +8,7 @@
 //! - [`health`]: alive, ready, and why not
 //! - [`server`]: the HTTP port, each connection `bounded`
 //! - [`stats`]: a node at a glance, as JSON
+//! - [`fetch`]: asks such a port
 //!
 //! Threads that do the work only touch [`metrics::Metrics`] and [`health::Health`]; both exist before the port
 //! opens and go on without it. Deliberately not here: numbers per product. A sale may have a million products, and
@@ -16,6 +17,7 @@
 mod bounded;
 pub mod cells;
 mod export;
+pub mod fetch;
 pub mod health;
 pub mod histogram;
 pub mod labels;
