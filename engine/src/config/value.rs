@@ -61,6 +61,13 @@ pub enum Value {
     Text(String),
 }
 
+impl Value {
+    /// Reads a span of time of any length, such as `15s`; `None` if it is not one.
+    pub fn parse_span(text: &str) -> Option<Duration> {
+        with_unit(text, &SPAN_UNITS).map(Duration::from_millis)
+    }
+}
+
 impl Kind {
     pub(super) const fn count(low: u64, high: u64) -> Self {
         Self::Count { low, high }

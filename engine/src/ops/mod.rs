@@ -6,14 +6,21 @@
 //! - [`histogram`]: distributions without a lock
 //! - [`labels`]: the fixed sets of label values
 //! - [`health`]: alive, ready, and why not
+//! - [`server`]: the HTTP port, each connection `bounded`
+//! - [`stats`]: a node at a glance, as JSON
+//! - [`fetch`]: asks such a port
 //!
 //! Threads that do the work only touch [`metrics::Metrics`] and [`health::Health`]; both exist before the port
 //! opens and go on without it. Deliberately not here: numbers per product. A sale may have a million products, and
 //! a time series for each would drown the collector; ask the protocol for a product's own figures.
 
+mod bounded;
 pub mod cells;
 mod export;
+pub mod fetch;
 pub mod health;
 pub mod histogram;
 pub mod labels;
 pub mod metrics;
+pub mod server;
+pub mod stats;

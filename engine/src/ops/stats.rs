@@ -1,0 +1,236 @@
+//! The numbers that people ask for, as one JSON object: what `/stats` answers and `sluice status` prints.
+//!
+//! Seconds and bytes, like the metrics. Fields may be added; none changes its meaning.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sluice_protocol::Status;
+
+use super::cells::{ANSWERED_KINDS, AnswerCounts};
+use super::health::Health;
+use super::histogram::{Durations, Sizes};
+use super::labels::{Label, snake_case};
+use super::metrics::Metrics;
+
+const MICROS_PER_SECOND: f64 = 1e6;
+const MILLIS_PER_SECOND: f64 = 1e3;
+
+/// A node at a glance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stats {
+    /// Who it is, and how it is.
+    pub node: NodeStats,
+    /// What it sells.
+    pub ledger: LedgerStats,
+    /// Who is connected.
+    pub connections: ConnectionStats,
+    /// Answers given since it started: kind of request, status, how many. Zeros are left out.
+    pub answers: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How long things take.
+    pub latency: LatencyStats,
+    /// Log and snapshots.
+    pub log: LogStats,
+}
+
+/// Who a node is, and how it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStats {
+    /// The version of the program.
+    pub version: String,
+    /// The cluster, 32 hexadecimal digits; empty until its data is open.
+    pub cluster: String,
+    /// The node's id; 0 until its data is open.
+    pub node: u64,
+    /// starting, ready, not_ready, stopping or poisoned.
+    pub condition: String,
+    /// Why it is not ready; empty if it is.
+    pub reason: String,
+    /// starting, follower, candidate or leader.
+    pub role: String,
+    /// The raft term.
+    pub term: u64,
+    /// The leader's node id; 0 = not known.
+    pub leader: u64,
+}
+
+/// Sums over all products.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedgerStats {
+    /// The log index at which the sums hold.
+    pub index: u64,
+    /// The last index applied.
+    pub applied_index: u64,
+    /// How far ledger time is behind the node's clock.
+    pub lag_seconds: f64,
+    /// Products.
+    pub products: u64,
+    /// Reservations in any state, restocks, write-offs, fences.
+    pub records: u64,
+    /// Units put in, less those written off.
+    pub stock: u64,
+    /// Units that can be reserved.
+    pub free: u64,
+    /// Units held by unconfirmed reservations.
+    pub held: u64,
+    /// Units of confirmed reservations.
+    pub sold: u64,
+    /// `stock − free − held − sold`: must be 0.
+    pub conservation_error: i64,
+    /// Bytes that the tables take, estimated.
+    pub memory_bytes: u64,
+}
+
+/// Who is connected.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectionStats {
+    /// Open now.
+    pub open: u64,
+    /// Accepted since the start.
+    pub accepted: u64,
+    /// Turned away since the start.
+    pub refused: u64,
+    /// Requests that wait for units in flight to be decided.
+    pub parked: u64,
+    /// Request frames since the start.
+    pub frames: u64,
+    /// Items in them.
+    pub items: u64,
+}
+
+/// How long things take, since the start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LatencyStats {
+    /// A frame's arrival to its reply, per item.
+    pub request: Quantiles,
+    /// A log entry's proposal until it is applied.
+    pub commit: Quantiles,
+    /// One fdatasync of the log.
+    pub fsync: Quantiles,
+}
+
+/// Points of a distribution of times, at most a fifth off.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// How many were measured.
+    pub count: u64,
+    /// Half are faster.
+    pub p50_seconds: f64,
+    /// 99 of 100 are faster.
+    pub p99_seconds: f64,
+    /// 999 of 1000 are faster.
+    pub p999_seconds: f64,
+    /// The slowest.
+    pub max_seconds: f64,
+}
+
+/// Log and snapshots.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogStats {
+    /// The first index that the log still holds.
+    pub first_index: u64,
+    /// The last index that is durable here.
+    pub last_index: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes free in its file system.
+    pub disk_free_bytes: u64,
+    /// Commands per entry, on average.
+    pub batch_items_mean: f64,
+    /// Snapshots written since the start.
+    pub snapshots: u64,
+    /// The last index in the newest snapshot.
+    pub snapshot_index: u64,
+}
+
+impl Stats {
+    /// Reads all numbers as they are now.
+    pub fn read(metrics: &Metrics, health: &Health) -> Self {
+        let totals = metrics.totals.get();
+        Self {
+            node: node(metrics, health),
+            ledger: LedgerStats {
+                index: totals.index,
+                applied_index: metrics.applied_index.get(),
+                lag_seconds: metrics.ledger_lag.ms() as f64 / MILLIS_PER_SECOND,
+                products: totals.products,
+                records: totals.records,
+                stock: totals.stock,
+                free: totals.free,
+                held: totals.held,
+                sold: totals.sold,
+                conservation_error: totals.conservation_error(),
+                memory_bytes: metrics.ledger_memory_bytes.get(),
+            },
+            connections: ConnectionStats {
+                open: metrics.connections_open.get(),
+                accepted: metrics.connections_accepted.get(),
+                refused: metrics.connections_refused.get(),
+                parked: metrics.parked.get(),
+                frames: metrics.frames.get(),
+                items: metrics.items.get(),
+            },
+            answers: answers(&metrics.answers),
+            latency: LatencyStats {
+                request: quantiles(&metrics.request_duration),
+                commit: quantiles(&metrics.commit_duration),
+                fsync: quantiles(&metrics.fsync_duration),
+            },
+            log: LogStats {
+                first_index: metrics.log_first_index.get(),
+                last_index: metrics.log_last_index.get(),
+                disk_bytes: metrics.log_disk_bytes.get(),
+                disk_free_bytes: metrics.disk_free_bytes.get(),
+                batch_items_mean: mean(&metrics.batch_items),
+                snapshots: metrics.snapshots.get(),
+                snapshot_index: metrics.snapshot_index.get(),
+            },
+        }
+    }
+}
+
+fn node(metrics: &Metrics, health: &Health) -> NodeStats {
+    let (condition, reason) = health.read();
+    let identity = metrics.identity.get();
+    NodeStats {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: identity.map(|identity| identity.cluster.to_string()).unwrap_or_default(),
+        node: identity.map_or(0, |identity| identity.node.0),
+        condition: condition.name().to_owned(),
+        reason,
+        role: metrics.role.get().text(),
+        term: metrics.term.get(),
+        leader: metrics.leader.get(),
+    }
+}
+
+fn answers(counts: &AnswerCounts) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut kinds = BTreeMap::new();
+    for kind in ANSWERED_KINDS {
+        let given: BTreeMap<String, u64> = Status::ALL
+            .iter()
+            .map(|status| (snake_case(&format!("{status:?}")), counts.get(kind, *status)))
+            .filter(|(_, given)| *given > 0)
+            .collect();
+        if !given.is_empty() {
+            kinds.insert(snake_case(&format!("{kind:?}")), given);
+        }
+    }
+    kinds
+}
+
+fn quantiles(spans: &Durations) -> Quantiles {
+    let reading = spans.read();
+    Quantiles {
+        count: reading.count(),
+        p50_seconds: reading.quantile(0.5) / MICROS_PER_SECOND,
+        p99_seconds: reading.quantile(0.99) / MICROS_PER_SECOND,
+        p999_seconds: reading.quantile(0.999) / MICROS_PER_SECOND,
+        max_seconds: reading.max() as f64 / MICROS_PER_SECOND,
+    }
+}
+
+fn mean(sizes: &Sizes) -> f64 {
+    let reading = sizes.read();
+    if reading.count() == 0 { 0.0 } else { reading.sum() as f64 / reading.count() as f64 }
+}
