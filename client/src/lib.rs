@@ -1,1 +1,78 @@
-//! (being written)
+//! The client of Sluice, the stock engine of flash sales.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = sluice_engine::testing::Server::start();
+//! # let url = server.url();
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! use sluice_client::{Client, ReserveOutcome, Terms};
+//!
+//! let client = Client::connect(&url).await?; // sluice://127.0.0.1:7400
+//! let terms = Terms { opens_ms: 0, closes_ms: 0, per_user_limit: 1, hold_ms: 900_000, unlimited: false };
+//! assert!(client.put_product(7, 100, terms).await?.is_done());
+//!
+//! match client.reserve(7, 4242, 1).await? {
+//!     ReserveOutcome::Reserved { id, .. } => assert!(client.confirm(id).await?.is_confirmed()),
+//!     refused => println!("not this time: {refused:?}"),
+//! }
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # What it promises
+//! - **An outcome is final.** `Reserved` is on disk; a refusal never rests on something that could still change.
+//!   What is not final is an [`Error`], and says whether anything may have been done.
+//! - **Retries keep the id**, so that a lost reply cannot take units twice. A call that ends in doubt is resolved:
+//!   the server tells what became of the id, or makes sure that nothing ever will. Only if nobody can be asked in
+//!   time does the caller hear [`Error::Unresolved`], with the id to ask about.
+//! - **Calls pack themselves.** Whatever waits when the socket has room shares a frame; one call alone leaves at
+//!   once. There is no timer in between, and an idle client does nothing at all.
+//! - **Everything is bounded**: the queue, the frames in flight, the time a call may take.
+//!
+//! Works on current-thread and multi-thread runtimes of tokio.
+//!
+//! # The map
+//! - [`Client`], [`Builder`]: what to call; the settings
+//! - [`Reserve`], [`StockChange`]: orders that carry their own id
+//! - [`outcome`]: final answers; [`view`]: what reads return
+//! - [`Error`]: no final answer, and what to do about it
+//! - [`IdGenerator`], [`fresh_id`]: where ids come from
+//!
+//! Inside, from caller to socket: `client` and `batch` (calls, in their callers' futures), `retry` (when to try
+//! again), `waiter` (the two ends of a call), `connection` (the task with the socket), `lanes` (calls by kind),
+//! `session` (bytes, without the socket), `router` (which server).
+
+mod batch;
+mod builder;
+mod call;
+mod client;
+mod connection;
+mod error;
+mod ids;
+mod lanes;
+mod order;
+pub mod outcome;
+mod retry;
+mod router;
+mod session;
+mod url;
+pub mod view;
+mod waiter;
+
+pub use builder::{
+    Builder, CONNECT_DEADLINE, CONNECTIONS_MAX, DEADLINE_DEFAULT, PATIENCE_DEFAULT, RESOLVE_BUDGET_DEFAULT,
+};
+pub use client::Client;
+pub use error::Error;
+pub use ids::{IdGenerator, fresh_id};
+pub use order::{Reserve, StockChange};
+pub use outcome::{
+    At, CancelOutcome, ConfirmOutcome, Ended, Invalid, PutOutcome, ReserveOutcome, Resolution, SealOutcome,
+    StockOutcome,
+};
+pub use sluice_protocol::request::Terms;
+pub use sluice_protocol::{FaultCode, ProductId, RefusedField, ReservationId, State, Status, UserId};
+pub use url::{ADDRESSES_MAX, Address, UrlError};
+pub use view::{Product, Products, Reservation};

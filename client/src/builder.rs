@@ -1,0 +1,145 @@
+//! The settings of a client, and how it is made.
+//!
+//! Deliberately not here: defaults that a server decides (limits of frames); those come with its welcome.
+
+use std::time::Duration;
+
+use sluice_protocol::limits::{BUDGET_MS_MAX, CLIENT_NAME_MAX, CREDENTIALS_MAX};
+
+use crate::client::Client;
+use crate::connection::Common;
+use crate::error::Error;
+use crate::retry::Jitter;
+use crate::router::Router;
+use crate::url;
+
+/// How long a call has unless it is set.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(1);
+
+/// How long resolving what is in doubt may take, behind the deadline, unless it is set.
+pub const RESOLVE_BUDGET_DEFAULT: Duration = Duration::from_secs(3);
+
+/// How late a reply may be before its connection is given up, unless it is set.
+pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(1);
+
+/// How long [`Builder::connect`] waits for the first connection.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Connections of one client.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// What the client calls itself unless it is told otherwise.
+const NAME_DEFAULT: &str = concat!("sluice-client ", env!("CARGO_PKG_VERSION"));
+
+/// Settings of a client.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct Builder {
+    name: String,
+    credentials: Vec<u8>,
+    connections: usize,
+    deadline: Duration,
+    resolve_budget: Duration,
+    patience: Duration,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: NAME_DEFAULT.to_owned(),
+            credentials: Vec::new(),
+            connections: 1,
+            deadline: DEADLINE_DEFAULT,
+            resolve_budget: RESOLVE_BUDGET_DEFAULT,
+            patience: PATIENCE_DEFAULT,
+        }
+    }
+
+    /// What the client calls itself in the server's log; at most 64 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// What the client identifies itself with; at most 4096 bytes; empty where none is asked for.
+    pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
+        self.credentials = credentials.into();
+        self
+    }
+
+    /// How many connections calls are spread over, 1 to 64. One carries several hundred thousand calls a
+    /// second, and fuller frames; more help when one core of this machine is busy with one connection.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How long a call has: 1 ms to 60 s. Its retries are made within it. The server is given a little less,
+    /// so that its last word arrives in time.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How much longer than its deadline a call may take to find out what became of it, if its reply was lost.
+    pub fn resolve_budget(mut self, budget: Duration) -> Self {
+        self.resolve_budget = budget;
+        self
+    }
+
+    /// How late a reply may be before the connection is given up and made anew.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Makes the client and waits until a server has greeted it, up to 5 s. Afterwards the client keeps itself
+    /// connected.
+    ///
+    /// # Errors
+    /// [`Error::Url`], [`Error::Setting`]; [`Error::Disconnected`] if nobody answers; [`Error::Handshake`] or
+    /// [`Error::Fault`] if somebody answers who is no Sluice server that speaks this client's version.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect(self, url: &str) -> Result<Client, Error> {
+        let addresses = url::parse(url)?;
+        self.check()?;
+        let common = Common {
+            name: self.name,
+            credentials: self.credentials,
+            patience: self.patience,
+            router: Router::new(addresses),
+            jitter: Jitter::new(),
+        };
+        let client = Client::start(common, self.connections, self.deadline, self.resolve_budget);
+        client.with_deadline(CONNECT_DEADLINE).ping().await?;
+        Ok(client)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |setting, got: String, allowed| Err(Error::Setting { setting, got, allowed });
+        if self.name.len() > CLIENT_NAME_MAX {
+            return refuse("name", format!("{} bytes long", self.name.len()), "at most 64 bytes");
+        }
+        if self.credentials.len() > CREDENTIALS_MAX {
+            let got = format!("{} bytes long", self.credentials.len());
+            return refuse("credentials", got, "at most 4096 bytes");
+        }
+        if self.connections == 0 || self.connections > CONNECTIONS_MAX {
+            return refuse("connections", self.connections.to_string(), "1 to 64");
+        }
+        let durations = [
+            ("deadline", self.deadline),
+            ("resolve_budget", self.resolve_budget),
+            ("patience", self.patience),
+        ];
+        let longest = Duration::from_millis(u64::from(BUDGET_MS_MAX));
+        for (setting, duration) in durations {
+            if duration < Duration::from_millis(1) || duration > longest {
+                return refuse(setting, format!("{duration:?}"), "1 ms to 60 s");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,391 @@
+//! One connection's conversation without its socket: calls in, bytes out; bytes in, replies out.
+//!
+//! The order of calls:
+//! 1. [`hello`] makes the first bytes to write; [`Session::welcome`] reads the first frame that comes back.
+//! 2. [`Session::pack`] whenever the socket can take more: it writes waiting calls into frames of one kind,
+//!    as many items in each as are there and fit. There is no timer: one call alone makes a frame at once.
+//! 3. [`Session::receive`] whenever bytes arrived: it cuts frames, finds who waits by correlation, in any
+//!    order, and fulfils their promises. An error ends the conversation.
+//! 4. [`Session::is_overdue`] when the time of [`Session::alarm_at`] comes.
+//! 5. Dropping the session tells everybody who still waits that their request is in doubt.
+//!
+//! Nothing in here panics on any bytes. Deliberately not here: sockets, clocks, retries.
+
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use sluice_protocol::handshake::{Fault, Hello, Welcome};
+use sluice_protocol::header::seal;
+use sluice_protocol::limits::{BUDGET_MS_MAX, FRAMES_IN_FLIGHT_MAX, ITEMS_MAX, REQUEST_BODY_MAX};
+use sluice_protocol::response::{self, ProductReply, ReservationReply};
+use sluice_protocol::{Answer, DecodeError, FrameHeader, HEADER_LEN, Kind, PROTOCOL_VERSION, Status};
+use tokio::time::Instant;
+
+use crate::call::{Call, Lost, Reply};
+use crate::error::TroubleKind;
+use crate::lanes::Lanes;
+use crate::waiter::Promise;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes to write after which no further frame is begun: the socket decides how fast they go, and what waits
+/// meanwhile fills the frames behind.
+const OUT_MAX: usize = 256 * 1024;
+
+/// A server is given this part of a call's remaining time less, so that its "busy" arrives before the
+/// deadline instead of just behind it.
+const BUDGET_MARGIN: u32 = 8;
+
+/// What a server allows on this connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) items_max: usize,
+    pub(crate) body_max: usize,
+    pub(crate) frames_in_flight_max: usize,
+}
+
+/// Who the server is, as far as routing cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    pub(crate) limits: Limits,
+    /// Where the leader is, if it is known and elsewhere.
+    pub(crate) leader_elsewhere: Option<String>,
+}
+
+/// The first bytes of a connection.
+pub(crate) fn hello(name: &str, credentials: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; HEADER_LEN];
+    Hello { version_min: PROTOCOL_VERSION, version_max: PROTOCOL_VERSION, name, credentials }
+        .encode(&mut frame);
+    seal(&mut frame, Kind::Hello, 0, 0, 0, 0);
+    frame
+}
+
+/// The conversation after the welcome.
+pub(crate) struct Session {
+    limits: Limits,
+    /// How long a reply may be late, beyond what the server was given.
+    patience: Duration,
+    frames: Vec<Frame>,
+    /// Numbers of the entries of `frames` that are not in flight.
+    idle: Vec<u16>,
+    /// Frames written so far. Makes every correlation unique.
+    written: u64,
+    /// No unanswered frame is due before this. A bound, so that keeping it costs one comparison a frame.
+    alarm_at: Option<Instant>,
+    heard: bool,
+    not_leader: bool,
+}
+
+/// A frame that was written, and who waits for it.
+#[derive(Debug)]
+struct Frame {
+    /// The number of the write and of this entry; 0 when not in flight.
+    correlation: u64,
+    kind: Kind,
+    count: u16,
+    written_at: Instant,
+    due: Instant,
+    waiters: Vec<Waiter>,
+}
+
+/// Who waits for items of a frame.
+struct Waiter {
+    promise: Promise,
+    items: u16,
+    row: bool,
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Waiter({} items)", self.items)
+    }
+}
+
+/// Bits of a correlation that name the entry of `frames`.
+const ENTRY_BITS: u32 = 16;
+
+const _: () = assert!(FRAMES_IN_FLIGHT_MAX < 1 << ENTRY_BITS);
+
+impl Session {
+    /// Reads the server's first frame. `None` until it is whole.
+    ///
+    /// # Errors
+    /// A fault instead of a welcome; or anything that is not a welcome of a version and limits that work.
+    pub(crate) fn welcome(
+        inbound: &mut BytesMut,
+        patience: Duration,
+    ) -> Result<Option<(Self, Greeting)>, TroubleKind> {
+        let strange = |what: String| TroubleKind::Handshake(what);
+        let Some(header) = whole_frame(inbound).map_err(|error| strange(error.to_string()))? else {
+            return Ok(None);
+        };
+        let body = &inbound[HEADER_LEN..header.frame_len()];
+        let welcome = match header.kind {
+            Kind::Welcome => Welcome::decode(body).map_err(|error| strange(error.to_string()))?,
+            Kind::Fault => return Err(fault(body)),
+            other => return Err(strange(format!("{other:?} came before the welcome"))),
+        };
+        if welcome.version != PROTOCOL_VERSION {
+            return Err(strange(format!(
+                "it chose version {}, this client speaks {PROTOCOL_VERSION}",
+                welcome.version
+            )));
+        }
+        let limits = Limits {
+            items_max: usize::from(welcome.items_max).min(ITEMS_MAX),
+            body_max: (welcome.body_max as usize).min(REQUEST_BODY_MAX),
+            frames_in_flight_max: (welcome.frames_in_flight_max as usize).min(FRAMES_IN_FLIGHT_MAX),
+        };
+        let longest_item =
+            Kind::ALL.into_iter().filter(|kind| kind.is_request()).filter_map(Kind::item_len).max();
+        if limits.items_max == 0
+            || limits.frames_in_flight_max == 0
+            || limits.body_max < longest_item.unwrap_or(0)
+        {
+            return Err(strange(format!("its limits leave no room for a request: {limits:?}")));
+        }
+        let elsewhere = welcome.leader != welcome.node && !welcome.leader_address.is_empty();
+        let leader_elsewhere = elsewhere.then(|| welcome.leader_address.to_owned());
+        inbound.advance(header.frame_len());
+        Ok(Some((Self::new(limits, patience), Greeting { limits, leader_elsewhere })))
+    }
+
+    fn new(limits: Limits, patience: Duration) -> Self {
+        Self {
+            limits,
+            patience,
+            frames: Vec::new(),
+            idle: Vec::new(),
+            written: 0,
+            alarm_at: None,
+            heard: false,
+            not_leader: false,
+        }
+    }
+
+    /// Whether a whole reply ever came: the server does serve.
+    pub(crate) fn was_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether the server answered that it does not lead.
+    pub(crate) fn saw_not_leader(&self) -> bool {
+        self.not_leader
+    }
+
+    /// Whether any frame is unanswered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.idle.len() == self.frames.len()
+    }
+
+    /// Whether another frame may be written.
+    fn has_room(&self) -> bool {
+        !self.idle.is_empty() || self.frames.len() < self.limits.frames_in_flight_max
+    }
+
+    /// Writes waiting calls into `out` until none waits, the server's limit of unanswered frames is reached, or
+    /// `out` is long enough to keep the socket busy.
+    pub(crate) fn pack(&mut self, lanes: &mut Lanes, now: Instant, out: &mut Vec<u8>) {
+        while self.has_room() && out.len() < OUT_MAX {
+            let Some(kind) = lanes.next_kind() else { return };
+            self.pack_frame(kind, lanes, now, out);
+        }
+    }
+
+    fn pack_frame(&mut self, kind: Kind, lanes: &mut Lanes, now: Instant, out: &mut Vec<u8>) {
+        let (items_max, calls_max) = self.frame_bounds(kind);
+        let start = out.len();
+        out.resize(start + HEADER_LEN, 0);
+        let entry = self.take_entry(kind, now);
+        let frame = &mut self.frames[usize::from(entry)];
+        let mut count = 0;
+        let mut deadline = None;
+        while frame.waiters.len() < calls_max {
+            let room = items_max - count;
+            // A row that could not fit into any frame is taken as well, and given back below.
+            let fits = |call: &Call| call.asked.items() <= room || call.asked.items() > items_max;
+            let Some(Call { asked, deadline: by, promise, .. }) = lanes.pop_if(kind, fits) else { break };
+            if asked.items() > items_max || by <= now {
+                promise.fulfil(Err(Lost::Unsent));
+                continue;
+            }
+            if !promise.claim() {
+                continue;
+            }
+            asked.write(out);
+            count += asked.items();
+            deadline = Some(deadline.map_or(by, |earliest: Instant| earliest.min(by)));
+            frame.waiters.push(Waiter { promise, items: asked.items() as u16, row: asked.is_row() });
+        }
+        let Some(deadline) = deadline else {
+            out.truncate(start);
+            self.idle.push(entry);
+            return;
+        };
+        let budget_ms = budget_ms(deadline - now);
+        self.written += 1;
+        frame.correlation = (self.written << ENTRY_BITS) | u64::from(entry);
+        frame.count = count as u16;
+        frame.due = now + Duration::from_millis(u64::from(budget_ms)) + self.patience;
+        self.alarm_at = Some(self.alarm_at.map_or(frame.due, |earliest| earliest.min(frame.due)));
+        seal(&mut out[start..], kind, PROTOCOL_VERSION, count as u16, budget_ms, frame.correlation);
+    }
+
+    /// How many items and how many calls one frame of a kind may hold.
+    fn frame_bounds(&self, kind: Kind) -> (usize, usize) {
+        match (kind.item_len(), kind.count_range()) {
+            (None, _) => (0, 1),
+            (Some(len), (_, count_max)) => {
+                let items_max = self.limits.items_max.min(self.limits.body_max / len).min(count_max);
+                (items_max, items_max)
+            }
+        }
+    }
+
+    fn take_entry(&mut self, kind: Kind, now: Instant) -> u16 {
+        let Some(entry) = self.idle.pop() else {
+            let waiters = Vec::new();
+            self.frames.push(Frame { correlation: 0, kind, count: 0, written_at: now, due: now, waiters });
+            return (self.frames.len() - 1) as u16;
+        };
+        let frame = &mut self.frames[usize::from(entry)];
+        (frame.kind, frame.written_at) = (kind, now);
+        entry
+    }
+
+    /// Takes every whole frame out of `inbound` and fulfils the promises it answers.
+    ///
+    /// # Errors
+    /// A fault frame, or anything the protocol does not allow. The connection must be closed.
+    pub(crate) fn receive(&mut self, inbound: &mut BytesMut, now: Instant) -> Result<(), TroubleKind> {
+        while let Some(header) = whole_frame(inbound).map_err(malformed)? {
+            self.accept(header, &inbound[HEADER_LEN..header.frame_len()], now)?;
+            inbound.advance(header.frame_len());
+            self.heard = true;
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, header: FrameHeader, body: &[u8], now: Instant) -> Result<(), TroubleKind> {
+        if header.kind == Kind::Fault {
+            return Err(fault(body));
+        }
+        if header.version != PROTOCOL_VERSION {
+            let error = DecodeError::BadVersion { got: header.version, agreed: PROTOCOL_VERSION };
+            return Err(malformed(error));
+        }
+        let entry = (header.correlation & ((1 << ENTRY_BITS) - 1)) as u16;
+        let frame = self
+            .frames
+            .get_mut(usize::from(entry))
+            .filter(|frame| frame.correlation != 0 && frame.correlation == header.correlation)
+            .ok_or_else(|| {
+                TroubleKind::Protocol(format!("a reply to {:#x}, which nothing asked", header.correlation))
+            })?;
+        if header.kind != frame.kind.reply() {
+            let what = format!("{:?} was answered by {:?}", frame.kind, header.kind);
+            return Err(TroubleKind::Protocol(what));
+        }
+        if header.count != frame.count && header.kind != Kind::ListProductsReply {
+            let what = format!("{} items were answered by {}", frame.count, header.count);
+            return Err(TroubleKind::Protocol(what));
+        }
+        frame.correlation = 0;
+        self.idle.push(entry);
+        let not_leader = fulfil(frame, body, now)?;
+        self.not_leader |= not_leader;
+        Ok(())
+    }
+
+    /// When to ask [`Session::is_overdue`] next; `None` while nothing is unanswered.
+    pub(crate) fn alarm_at(&self) -> Option<Instant> {
+        if self.is_quiet() { None } else { self.alarm_at }
+    }
+
+    /// Whether a reply is so late that the connection is not worth keeping. Sets the next alarm.
+    pub(crate) fn is_overdue(&mut self, now: Instant) -> bool {
+        self.alarm_at =
+            self.frames.iter().filter(|frame| frame.correlation != 0).map(|frame| frame.due).min();
+        self.alarm_at.is_some_and(|due| due <= now)
+    }
+}
+
+/// Hands a reply's items to who waits for them. Returns whether one of them says "not the leader".
+fn fulfil(frame: &mut Frame, body: &[u8], now: Instant) -> Result<bool, TroubleKind> {
+    let short = || TroubleKind::Protocol("a reply's body is not a row of its items".to_owned());
+    let waiters = frame.waiters.drain(..);
+    match frame.kind.reply() {
+        Kind::Pong => {
+            let took = now.saturating_duration_since(frame.written_at);
+            waiters.for_each(|waiter| waiter.promise.fulfil(Ok(Reply::Pong(took))));
+            Ok(false)
+        }
+        Kind::QueryReservationReply => {
+            let replies = response::items::<ReservationReply>(body).ok_or_else(short)?;
+            waiters
+                .zip(replies)
+                .for_each(|(waiter, reply)| waiter.promise.fulfil(Ok(Reply::Reservation(*reply))));
+            Ok(replies.iter().any(|reply| is_not_leader(&reply.answer)))
+        }
+        Kind::QueryProductReply => {
+            let replies = response::items::<ProductReply>(body).ok_or_else(short)?;
+            waiters
+                .zip(replies)
+                .for_each(|(waiter, reply)| waiter.promise.fulfil(Ok(Reply::Product(*reply))));
+            Ok(replies.iter().any(|reply| is_not_leader(&reply.answer)))
+        }
+        Kind::ListProductsReply => {
+            let replies = response::items::<ProductReply>(body).ok_or_else(short)?;
+            waiters.for_each(|waiter| waiter.promise.fulfil(Ok(Reply::Page(replies.to_vec()))));
+            Ok(replies.iter().any(|reply| is_not_leader(&reply.answer)))
+        }
+        _ => {
+            let answers = response::items::<Answer>(body).ok_or_else(short)?;
+            let mut rest = answers;
+            for waiter in waiters {
+                let (mine, behind) = rest.split_at_checked(usize::from(waiter.items)).ok_or_else(short)?;
+                rest = behind;
+                let reply = match mine {
+                    [answer] if !waiter.row => Reply::Answer(*answer),
+                    _ => Reply::Answers(mine.to_vec()),
+                };
+                waiter.promise.fulfil(Ok(reply));
+            }
+            Ok(answers.iter().any(is_not_leader))
+        }
+    }
+}
+
+fn is_not_leader(answer: &Answer) -> bool {
+    answer.status() == Some(Status::NotLeader)
+}
+
+/// The header of the frame at the start of `inbound`, once the frame is whole and found sound.
+fn whole_frame(inbound: &BytesMut) -> Result<Option<FrameHeader>, DecodeError> {
+    let Some(header) = FrameHeader::parse(inbound)? else { return Ok(None) };
+    if header.kind.is_request() {
+        return Err(DecodeError::BadKind { got: header.kind as u8 });
+    }
+    let Some(frame) = inbound.get(..header.frame_len()) else { return Ok(None) };
+    header.check_body(frame)?;
+    Ok(Some(header))
+}
+
+fn malformed(error: DecodeError) -> TroubleKind {
+    TroubleKind::Protocol(error.to_string())
+}
+
+fn fault(body: &[u8]) -> TroubleKind {
+    match Fault::decode(body) {
+        Ok(fault) => TroubleKind::Fault { code: fault.code, text: fault.text.to_owned() },
+        Err(error) => malformed(error),
+    }
+}
+
+/// What of a call's remaining time the server gets. Never 0, which would mean the server's default.
+fn budget_ms(remaining: Duration) -> u32 {
+    let remaining_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).min(BUDGET_MS_MAX);
+    (remaining_ms - remaining_ms / BUDGET_MARGIN).max(1)
+}
