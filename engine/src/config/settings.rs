@@ -124,6 +124,9 @@ sections! {
         flights_queue_max: usize = "flights-queue-max", "4096", Kind::count(16, 1 << 20);
         /// Bytes of requests queued for the replica thread; beyond it the answer is `Busy`.
         flights_bytes_max: usize = "flights-bytes-max", "64MiB", Kind::size(MIB, 16 * GIB);
+        /// Records for which room is made at the start, so that tables need not grow during a sale; and keys for which
+        /// the filters in front of the ledger stay sharp.
+        records_expected: usize = "records-expected", "1000000", Kind::count(1_000, 200_000_000);
         /// Log steps queued for the write-ahead log's thread.
         appends_queue_max: usize = "appends-queue-max", "64", Kind::count(2, 4096);
     }

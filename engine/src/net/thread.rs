@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 use super::connection::Connection;
 use crate::config::LimitsConfig;
 use crate::node::shared::{NetHandle, Shared};
-use crate::ops::{Doubt, Metrics};
+use crate::ops::labels::Doubt;
+use crate::ops::metrics::Metrics;
 
 /// How often what is in doubt is looked at again, beside each apply.
 const RECONSIDER_EVERY: Duration = Duration::from_millis(2);
@@ -37,7 +38,13 @@ pub(super) struct NetThread {
 }
 
 impl NetThread {
-    pub(super) fn new(index: usize, limits: LimitsConfig, desk: DeskLimits, facts: Facts, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        index: usize,
+        limits: LimitsConfig,
+        desk: DeskLimits,
+        facts: Facts,
+        shared: Arc<Shared>,
+    ) -> Self {
         let desk = Desk::new(index as u16, Arc::clone(&shared.board), desk);
         Self {
             index,
@@ -123,7 +130,9 @@ impl NetThread {
         for reply in replies {
             self.count_reply(reply, now_us);
             let known = last.filter(|connection| connection.id == reply.caller.connection);
-            let Some(connection) = known.or_else(|| connections.get(&reply.caller.connection)) else { continue };
+            let Some(connection) = known.or_else(|| connections.get(&reply.caller.connection)) else {
+                continue;
+            };
             connection.reply(reply);
             if known.is_none() {
                 touched.push(connection);

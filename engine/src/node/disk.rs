@@ -84,7 +84,11 @@ fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
 }
 
 /// Saves snapshots one at a time until the replica lets go of its end.
-pub(super) fn save_snapshots(shared: &Shared, mut store: SnapshotStore, images: &Receiver<(SnapshotMeta, Image)>) {
+pub(super) fn save_snapshots(
+    shared: &Shared,
+    mut store: SnapshotStore,
+    images: &Receiver<(SnapshotMeta, Image)>,
+) {
     while let Ok((meta, image)) = images.recv() {
         let start = Instant::now();
         let saved = store.save(&meta, image.sections(), |_| {});
@@ -95,10 +99,17 @@ pub(super) fn save_snapshots(shared: &Shared, mut store: SnapshotStore, images: 
                 metrics.snapshot_bytes.add(*bytes);
                 metrics.snapshot_duration.record(start.elapsed());
                 metrics.snapshot_index.set(meta.index);
-                tracing::info!(index = meta.index, bytes, ms = start.elapsed().as_millis() as u64, "snapshot saved");
+                tracing::info!(
+                    index = meta.index,
+                    bytes,
+                    ms = start.elapsed().as_millis() as u64,
+                    "snapshot saved"
+                );
             }
             // The log is whole without it, so serving goes on; the log only cannot be shortened.
-            Err(error) => tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is"),
+            Err(error) => {
+                tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is")
+            }
         }
         report(shared, Report::Snapshot(saved.is_ok()));
     }

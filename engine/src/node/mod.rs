@@ -34,7 +34,9 @@ use self::shared::{NetHandle, Shared, Sleeper};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net;
-use crate::ops::{Health, Identity, Metrics, OpsError, OpsServer};
+use crate::ops::health::Health;
+use crate::ops::metrics::{Identity, Metrics};
+use crate::ops::server::{OpsError, OpsServer};
 
 /// Reports from the disk threads that may wait. The replica has far fewer steps under way.
 const REPORTS_MAX: usize = 1024;
@@ -46,7 +48,9 @@ pub enum NodeError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     /// Clients could not connect.
-    #[error("cannot listen on {address}: {source}: choose another address with --listen, or stop what uses it")]
+    #[error(
+        "cannot listen on {address}: {source}: choose another address with --listen, or stop what uses it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -110,7 +114,8 @@ impl Node {
         let with = Arc::clone(&shared);
         let wal = spawn("wal", Box::new(move || disk::write_log(&with, log)))?;
         let with = Arc::clone(&shared);
-        let snapshots = spawn("snapshots", Box::new(move || disk::save_snapshots(&with, snapshots, &to_save)))?;
+        let snapshots =
+            spawn("snapshots", Box::new(move || disk::save_snapshots(&with, snapshots, &to_save)))?;
         let with = Arc::clone(&shared);
         let (data_dir, config_of_replica) = (opened.data_dir, config.clone());
         let data = config.node.data.clone();
@@ -167,7 +172,13 @@ impl Node {
     }
 }
 
-fn shared(config: &Config, board: Arc<Board>, clock: Clock, metrics: Arc<Metrics>, health: Arc<Health>) -> Shared {
+fn shared(
+    config: &Config,
+    board: Arc<Board>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+) -> Shared {
     let limits = &config.limits;
     // What one frame can add to a desk that is just below its limit.
     let returns_max = net::flights_max(limits) + 2;

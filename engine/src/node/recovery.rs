@@ -67,7 +67,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
     let (log, found) = SledStore::open(data_dir.path(), options)?;
     let snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
-    let snapshot = snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
+    let snapshot =
+        snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
     let index = snapshot.meta.index;
     let ledger = Ledger::from_sections(snapshot.sections(), config.limits.records_expected, seed)
         .map_err(|error| RecoveryError::Image { index, error })?;

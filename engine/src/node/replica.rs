@@ -13,7 +13,9 @@ use sluice_core::replica::{Actions, Replica};
 use super::shared::{Report, Shared};
 use crate::config::Config;
 use crate::datadir::{DataDir, free_bytes};
-use crate::ops::{Condition, Queue, Role, Totals};
+use crate::ops::cells::Totals;
+use crate::ops::health::Condition;
+use crate::ops::labels::{Queue, Role};
 
 /// Raft's tick.
 const TICK_MS: u64 = 100;
@@ -158,10 +160,14 @@ impl Turn<'_> {
         metrics.queue_depth.of(Queue::Flights).set(shared.flights.len() as u64);
         metrics.queue_depth.of(Queue::Appends).set(shared.appends.len() as u64);
         metrics.queue_depth.of(Queue::Persisted).set(shared.reports.len() as u64);
-        metrics.queue_depth.of(Queue::Replies).set(shared.nets.iter().map(|net| net.returns.len() as u64).sum());
+        metrics
+            .queue_depth
+            .of(Queue::Replies)
+            .set(shared.nets.iter().map(|net| net.returns.len() as u64).sum());
         let totals = self.replica.totals();
-        metrics.ledger_memory_bytes.set(totals.memory_bytes);
+        metrics.ledger_memory_bytes.set(totals.memory.sum());
         metrics.totals.set(Totals {
+            index: status.applied,
             products: totals.products,
             records: totals.records,
             stock: totals.stock,
@@ -180,7 +186,11 @@ impl Turn<'_> {
             if admitting {
                 tracing::info!(room, "there is room on the disk again: admitting");
             } else {
-                tracing::error!(room, min = config.log.disk_free_min, "the disk is nearly full: nothing is admitted, reads go on");
+                tracing::error!(
+                    room,
+                    min = config.log.disk_free_min,
+                    "the disk is nearly full: nothing is admitted, reads go on"
+                );
             }
         }
         self.tell_health(status.open, admitting);
@@ -193,7 +203,9 @@ impl Turn<'_> {
             _ if self.shared.is_stopping() => {}
             (true, true) if !ready => health.ready(),
             (true, true) => {}
-            (true, false) => health.not_ready("the disk is nearly full: nothing is admitted until there is room"),
+            (true, false) => {
+                health.not_ready("the disk is nearly full: nothing is admitted until there is room")
+            }
             (false, _) => health.not_ready("this node does not lead, or its gate is not open yet"),
         }
     }

@@ -14,7 +14,8 @@ use sluice_core::replica::disk::Append;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::ops::{Health, Metrics};
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
 
 /// A thread that sleeps while it has nothing to do.
 #[derive(Debug, Default)]
@@ -44,6 +45,9 @@ pub(crate) struct NetHandle {
     /// Something is in doubt there: applies matter.
     pub(crate) watching: AtomicBool,
 }
+
+/// The exit code of a process that gave up; the same as of any internal failure.
+const GAVE_UP: i32 = 70;
 
 /// What a thread tells the replica thread.
 #[derive(Debug)]
@@ -95,5 +99,5 @@ pub(crate) fn give_up(shared: &Shared, what: &str) -> ! {
     shared.health.poison(what.to_owned());
     tracing::error!("{what}; this process stops serving now and must be restarted");
     eprintln!("sluice: {what}; this process stops serving now and must be restarted");
-    std::process::exit(crate::command::exit::INTERNAL)
+    std::process::exit(GAVE_UP)
 }
