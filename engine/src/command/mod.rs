@@ -10,6 +10,7 @@ mod output;
 mod product;
 mod remote;
 mod reservation;
+mod serve;
 mod status;
 pub mod time;
 mod told;
@@ -20,6 +21,7 @@ pub use check_config::CheckConfigArgs;
 pub use exit::Exit;
 pub use product::ProductCommand;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
+pub use serve::ServeArgs;
 pub use status::StatusArgs;
 
 /// Sluice, the stock engine of flash sales: never one too many, never one too few.
@@ -33,6 +35,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a node
+    Serve(ServeArgs),
     /// Print the configuration that `serve` would run with, or everything that is wrong with it
     CheckConfig(CheckConfigArgs),
     /// Show how a node is and what it has sold
@@ -56,6 +60,7 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Exit {
         match self.command {
+            Command::Serve(args) => args.run(),
             Command::CheckConfig(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Product(command) => command.run(),
