@@ -156,12 +156,16 @@ impl History {
         let Some(mut before) = told.next() else { return };
         for now in told {
             if now.1 < before.1 {
-                findings.add(account.asked(now.0.ticket).id, "a later sequence has an earlier log index", || {
-                    format!(
-                        "sequence {} at index {}, sequence {} at index {}",
-                        before.0.sequence, before.1, now.0.sequence, now.1
-                    )
-                });
+                findings.add(
+                    account.asked(now.0.ticket).id,
+                    "a later sequence has an earlier log index",
+                    || {
+                        format!(
+                            "sequence {} at index {}, sequence {} at index {}",
+                            before.0.sequence, before.1, now.0.sequence, now.1
+                        )
+                    },
+                );
             }
             before = now;
         }
@@ -240,9 +244,8 @@ fn events_of(ticket: Ticket, ask: &Ask, said: &[Statement], found: &Found, event
         (_, State::Held | State::Confirmed | State::Cancelled | State::Expired) => {}
         _ => return Level::default(),
     }
-    let hold = hold_of(said).or_else(|| {
-        (found.state == State::Held).then_some((found.sequence, found.deadline_ms))
-    });
+    let hold =
+        hold_of(said).or_else(|| (found.state == State::Held).then_some((found.sequence, found.deadline_ms)));
     let before = if hold.is_none() { known(0, units, 0) } else { Level::default() };
     // From its deadline on a hold may have expired, and its units may have been anybody's, until it was paid late.
     let retaken = hold.is_some_and(|(_, deadline_ms)| found.ended_ms >= deadline_ms);

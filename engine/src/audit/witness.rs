@@ -6,7 +6,9 @@
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 
-use sluice_client::{At, Client, Error, ProductId, Reserve, ReserveOutcome, StockChange, UserId, fresh_id};
+use sluice_client::{
+    At, Client, Error, ProductId, ReservationId, Reserve, ReserveOutcome, StockChange, UserId, fresh_id,
+};
 
 use super::said::{self, Said};
 use super::{Account, Purpose, Ticket};
@@ -73,14 +75,15 @@ impl Witness {
     /// Confirms.
     pub async fn confirm(&self, ticket: Ticket) -> Option<Said> {
         self.account.borrow_mut().confirm_sent(ticket);
-        let result = self.client.confirm(self.account().asked(ticket).id).await;
+        let id = self.id_of(ticket);
+        let result = self.client.confirm(id).await;
         self.hear_more(ticket, result.map(|outcome| said::of_confirm(&outcome)))
     }
 
     /// Confirms many, as one row.
     pub async fn confirm_row(&self, tickets: &[Ticket]) -> Vec<Option<Said>> {
         tickets.iter().for_each(|ticket| self.account.borrow_mut().confirm_sent(*ticket));
-        let ids: Vec<_> = tickets.iter().map(|ticket| self.account().asked(*ticket).id).collect();
+        let ids: Vec<_> = tickets.iter().map(|ticket| self.id_of(*ticket)).collect();
         let results = self.client.confirm_many(&ids).await;
         let heard = |(ticket, result): (&Ticket, Result<_, Error>)| {
             self.hear_more(*ticket, result.map(|outcome| said::of_confirm(&outcome)))
@@ -91,14 +94,16 @@ impl Witness {
     /// Cancels.
     pub async fn cancel(&self, ticket: Ticket, reason: u32) -> Option<Said> {
         self.account.borrow_mut().cancel_sent(ticket);
-        let result = self.client.cancel(self.account().asked(ticket).id, reason).await;
+        let id = self.id_of(ticket);
+        let result = self.client.cancel(id, reason).await;
         self.hear_more(ticket, result.map(|outcome| said::of_cancel(&outcome)))
     }
 
     /// Asks what became of an id, or kills it.
     pub async fn resolve(&self, ticket: Ticket) -> Option<Said> {
         self.account.borrow_mut().kill_sent(ticket);
-        let result = self.client.resolve(self.account().asked(ticket).id).await;
+        let id = self.id_of(ticket);
+        let result = self.client.resolve(id).await;
         self.hear_more(ticket, result.map(|outcome| said::of_resolution(&outcome)))
     }
 
@@ -120,6 +125,11 @@ impl Witness {
         let id = fresh_id();
         let ticket = self.account.borrow_mut().ask(id, product, UserId(0), quantity, purpose);
         (ticket, StockChange::new(product, quantity).fresh_id(id))
+    }
+
+    /// No borrow of the account may be held across an await.
+    fn id_of(&self, ticket: Ticket) -> ReservationId {
+        self.account().asked(ticket).id
     }
 
     fn order_of(&self, ticket: Ticket) -> Reserve {

@@ -43,7 +43,8 @@ impl Display {
         let style = |template| ProgressStyle::with_template(template).expect("the template is right");
         let add = |bar: ProgressBar, template| all.add(bar).with_style(style(template));
         let phase = add(ProgressBar::new_spinner(), "  {spinner} {msg}");
-        let attempts = add(ProgressBar::new(attempts), "  attempts {bar:40} {human_pos} of {human_len}  {msg}");
+        let attempts =
+            add(ProgressBar::new(attempts), "  attempts {bar:40} {human_pos} of {human_len}  {msg}");
         let shelf = add(ProgressBar::new_spinner(), "  units    {msg}");
         phase.enable_steady_tick(REFRESH);
         Self::Bars { all, phase, attempts, shelf }

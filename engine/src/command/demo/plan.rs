@@ -147,8 +147,7 @@ impl Dice {
 mod tests {
     use super::*;
 
-    const PLAN: Plan =
-        Plan { seed: 7, units: 100, attempts: 100_000, hold: Duration::from_secs(3) };
+    const PLAN: Plan = Plan { seed: 7, units: 100, attempts: 100_000, hold: Duration::from_secs(3) };
 
     #[test]
     fn the_seed_decides_everything() {
