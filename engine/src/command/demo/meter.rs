@@ -23,7 +23,8 @@ impl Times {
     }
 
     fn record(&mut self, took: Duration) {
-        self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let us = u64::try_from(took.as_micros()).expect("a call takes less than an age");
+        self.0.record(us).expect("the histogram grows with what it is given");
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -104,13 +105,9 @@ impl Meter {
         self.note(|moments| moments.opened = Some(Instant::now()));
     }
 
+    /// The server is about to be killed. Nothing is asked until it is dead.
     pub(super) fn killed(&self) {
         self.note(|moments| moments.killed = Some(Instant::now()));
-    }
-
-    /// The server has answered again.
-    pub(super) fn back(&self) {
-        self.note(|moments| moments.back = Some(Instant::now()));
     }
 
     pub(super) fn rush_over(&self) {
@@ -132,6 +129,10 @@ impl Meter {
             }
             Some(said) => said.claims_effect(),
         };
+        if self.moments.get().killed.is_some_and(|killed| asked >= killed) {
+            // Asked of a dead server: the one that answers is the next one.
+            self.note(|moments| moments.back = moments.back.or(Some(now)));
+        }
         let moments = self.moments.get();
         if yes {
             self.yes.set(self.yes.get() + 1);
@@ -225,11 +226,12 @@ mod tests {
         meter.heard(before, Some(YES));
         meter.killed();
         assert!(meter.is_out());
+        // Answered by the dead: it is still out.
         meter.heard(before, Some(YES));
+        assert!(meter.is_out() && meter.rto().is_none());
         meter.heard(Instant::now(), Some(NO));
-        meter.back();
-        meter.heard(before, Some(NO));
         assert!(!meter.is_out() && meter.rto().is_some());
+        meter.heard(before, Some(NO));
         // A call that begins after the moment at which the server was back.
         while Instant::now() <= meter.moments.get().back.unwrap() {}
         meter.heard(Instant::now(), Some(NO));

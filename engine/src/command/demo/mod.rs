@@ -272,7 +272,6 @@ async fn first_answer(
         sleep(KNOCK_PAUSE).await;
     };
     while !crowd.honest(&witness).await {}
-    crowd.meter.back();
     Ok(())
 }
 
