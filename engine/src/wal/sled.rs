@@ -22,6 +22,7 @@ use super::plan::{Book, Step};
 use super::record::{self, STATE_KEY};
 use super::scan::{self, Refusal, Sound};
 use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError};
+use crate::datadir::is_sealed;
 use crate::files::{sync_dir, sync_tree};
 
 /// Fixed at creation. A leaf above a quarter of it would go to a blob file: 20 items of 64 KiB stay below.
@@ -64,12 +65,19 @@ impl SledStore {
     /// Makes an empty log in `data_dir`. Durable on return. What a crashed earlier call left behind is completed.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if there is a log already that was used; those of the file system and of sled.
+    /// [`StoreError::Damaged`] if there is a log already that was used, [`StoreError::Lost`] if there must have been
+    /// one because the data directory has its identity; those of the file system and of sled.
     pub fn create(data_dir: &Path) -> Result<(), StoreError> {
         let dir = data_dir.join(STORE_DIR);
         let aside = data_dir.join(STORE_DIR_ASIDE);
         if Self::was_used(data_dir)? {
             return Err(StoreError::damaged(&dir, "a new log was asked for where one has been in use"));
+        }
+        if is_sealed(data_dir) {
+            return Err(StoreError::lost(
+                &dir,
+                "a new log was asked for in a data directory that was complete",
+            ));
         }
         Fence::create(&data_dir.join(FENCE_FILE))?;
         if dir.exists() {
