@@ -270,13 +270,17 @@ fn check_files(dir: &Path, db_file: &Path) -> Result<(), StoreError> {
         return Err(StoreError::lost(dir, "the directory is missing"));
     }
     let conf = dir.join("conf");
-    let found = fs::read(&conf).map_err(|e| StoreError::io(&conf, "reading sled's settings", e))?;
     let crc = crc32fast::hash(CONF_TEXT.as_bytes()).to_le_bytes();
-    if found != [CONF_TEXT.as_bytes(), crc.as_slice()].concat() {
-        return Err(StoreError::damaged(
-            &conf,
-            "it does not hold the settings that the log was created with",
-        ));
+    let expected = [CONF_TEXT.as_bytes(), crc.as_slice()].concat();
+    match fs::read(&conf) {
+        Ok(found) if found == expected => {}
+        Ok(_) => {
+            return Err(StoreError::damaged(&conf, "it does not hold the settings of the log's creation"));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::lost(&conf, "the file is missing"));
+        }
+        Err(e) => return Err(StoreError::io(&conf, "reading sled's settings", e)),
     }
     match fs::metadata(db_file) {
         Ok(meta) if meta.len() > 0 => check_no_blobs(dir),
