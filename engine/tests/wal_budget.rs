@@ -2,6 +2,8 @@
 //!
 //! Counts what this process writes, so it is alone in its binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod wal_support;
 
 use std::fs;

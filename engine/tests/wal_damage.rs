@@ -4,6 +4,8 @@
 //! The image that is damaged has been opened several times, so that sled's own snapshot file is part of it, and its
 //! fence is up to date: what the fence lags behind is not promised against damage.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod wal_support;
 
 use std::fs::{self, OpenOptions};

@@ -1,5 +1,7 @@
 //! The data directory: one holder, one identity, and a creation that a crash may cut anywhere.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod wal_support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Any sequence of appends, conflicts, votes, compactions, kills and clean stops leaves what a plain vector says.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod wal_support;
 
 use proptest::prelude::*;

@@ -2,15 +2,20 @@
 //!
 //! A child is this test binary again, asked for one of the `child_` tests, which do nothing in an ordinary run.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod wal_support;
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use sluice_core::replica::disk::Append;
 use sluice_engine::datadir::{DataDir, DataDirError};
+use sluice_engine::wal::guard::{self, GuardError};
 use sluice_engine::wal::{LogStore, MemoryDisk, Recovered, SledStore, StoreError};
 use wal_support::{append, close, entries, open};
 
@@ -18,6 +23,9 @@ const DIR_VARIABLE: &str = "SLUICE_TEST_DATA_DIR";
 
 /// What a child says after each append that returned.
 const ACKNOWLEDGED: &str = "acknowledged ";
+
+/// How a process ends that aborts itself.
+const SIGABRT: i32 = 6;
 
 /// What it says before it ends because of an error.
 const STOPPED: &str = "stopped: ";
@@ -133,6 +141,33 @@ fn child_holds_the_directory() {
     say("held");
     // Ends only by being killed, or when the parent has gone.
     let _ = std::io::stdin().lock().read_line(&mut String::new());
+}
+
+#[test]
+fn child_panics_twice() {
+    if child_dir().is_none() {
+        return;
+    }
+    guard::install_abort_hook();
+    let guarded: Result<(), GuardError> = guard::run(Duration::from_secs(60), || panic!("within the guard"));
+    say(&format!("{STOPPED}{guarded:?}"));
+    // The harness catches this, but the hook comes first.
+    let _ = std::thread::spawn(|| panic!("anywhere else")).join();
+    say("and went on");
+}
+
+#[test]
+fn a_panic_ends_the_process_except_within_the_guard() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, mut lines) = spawn(&child_command("child_panics_twice"), dir.path());
+    let mut said = Vec::new();
+    read_until(&mut lines, |line| {
+        said.push(line.to_owned());
+        false
+    });
+    assert!(said.iter().any(|line| line.contains("Panicked(\"within the guard\")")), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("went on")), "{said:?}");
+    assert_eq!(child.wait().unwrap().signal(), Some(SIGABRT));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Snapshot files: what was saved is loaded, a crash at any point leaves a usable one, damage is never loaded.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod wal_support;
 
 use std::fs::{self, OpenOptions};

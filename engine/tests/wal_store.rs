@@ -3,6 +3,8 @@
 //! A kill is played by copying the files at the moment when an append has returned and opening the copy: no later
 //! write, and no clean-up on drop, reaches it. Damage to the files is in `wal_damage`, limits in `wal_limits`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod wal_support;
 
 use std::fs;
