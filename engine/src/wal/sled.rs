@@ -22,6 +22,7 @@ use super::plan::{Book, Step};
 use super::record::{self, STATE_KEY};
 use super::scan::{self, Refusal, Sound};
 use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError};
+use crate::datadir::is_sealed;
 use crate::files::{sync_dir, sync_tree};
 
 /// Fixed at creation. A leaf above a quarter of it would go to a blob file: 20 items of 64 KiB stay below.
@@ -64,12 +65,19 @@ impl SledStore {
     /// Makes an empty log in `data_dir`. Durable on return. What a crashed earlier call left behind is completed.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if there is a log already that was used; those of the file system and of sled.
+    /// [`StoreError::Damaged`] if there is a log already that was used, [`StoreError::Lost`] if there must have been
+    /// one because the data directory has its identity; those of the file system and of sled.
     pub fn create(data_dir: &Path) -> Result<(), StoreError> {
         let dir = data_dir.join(STORE_DIR);
         let aside = data_dir.join(STORE_DIR_ASIDE);
         if Self::was_used(data_dir)? {
             return Err(StoreError::damaged(&dir, "a new log was asked for where one has been in use"));
+        }
+        if is_sealed(data_dir) {
+            return Err(StoreError::lost(
+                &dir,
+                "a new log was asked for in a data directory that was complete",
+            ));
         }
         Fence::create(&data_dir.join(FENCE_FILE))?;
         if dir.exists() {
@@ -262,13 +270,17 @@ fn check_files(dir: &Path, db_file: &Path) -> Result<(), StoreError> {
         return Err(StoreError::lost(dir, "the directory is missing"));
     }
     let conf = dir.join("conf");
-    let found = fs::read(&conf).map_err(|e| StoreError::io(&conf, "reading sled's settings", e))?;
     let crc = crc32fast::hash(CONF_TEXT.as_bytes()).to_le_bytes();
-    if found != [CONF_TEXT.as_bytes(), crc.as_slice()].concat() {
-        return Err(StoreError::damaged(
-            &conf,
-            "it does not hold the settings that the log was created with",
-        ));
+    let expected = [CONF_TEXT.as_bytes(), crc.as_slice()].concat();
+    match fs::read(&conf) {
+        Ok(found) if found == expected => {}
+        Ok(_) => {
+            return Err(StoreError::damaged(&conf, "it does not hold the settings of the log's creation"));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::lost(&conf, "the file is missing"));
+        }
+        Err(e) => return Err(StoreError::io(&conf, "reading sled's settings", e)),
     }
     match fs::metadata(db_file) {
         Ok(meta) if meta.len() > 0 => check_no_blobs(dir),
