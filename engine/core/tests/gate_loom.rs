@@ -41,7 +41,7 @@ fn assert_sound(tokens: &Tokens, balance: i64) {
     assert_eq!(free as i64 - debt as i64, balance, "free {free}, debt {debt}");
     assert!(free == 0 || debt == 0, "{free} for sale while {debt} are owed");
     if free > 0 {
-        let all = u32::try_from(free).unwrap();
+        let all = u32::try_from(free).expect("a scene has a handful of units");
         assert!(tokens.take(1, all), "{free} units are stranded");
         tokens.give(0, u64::from(all));
         assert!(tokens.take(0, all), "{free} units are stranded");
@@ -181,7 +181,7 @@ fn a_seqlock_never_shows_a_torn_pair() {
 
 /// A hash with this fingerprint and first bucket. In the smallest filter, of two buckets, all keys share both.
 fn key(fingerprint: u64, bucket: u64) -> u64 {
-    fingerprint << 48 | bucket
+    (fingerprint << 48) | bucket
 }
 
 #[test]
@@ -227,6 +227,30 @@ fn a_key_is_not_hidden_by_a_twin_that_comes_and_goes() {
             });
         }
     }
+}
+
+#[test]
+fn a_key_is_not_hidden_by_its_own_move() {
+    /// Of four buckets, this fingerprint's are 0 and 3.
+    const OURS: u64 = 0x4333;
+    /// And those of these are 0 and 1.
+    const OTHERS: [u64; 8] = [0x1777, 0x1EEE, 0x3553, 0x3CCA, 0x532F, 0x5AA6, 0x710B, 0x7882];
+    loom::model(|| {
+        let filter = Arc::new(Filter::with_capacity(8));
+        filter.insert(key(OURS, 0));
+        for other in &OTHERS[..7] {
+            filter.insert(key(*other, 0));
+        }
+        let writer = with(&filter, |filter| filter.insert(key(OTHERS[7], 0)));
+        assert!(filter.maybe_contains(key(OURS, 0)), "hidden while it moved");
+        writer.join().unwrap();
+        assert!(filter.maybe_contains(key(OURS, 0)), "lost on its way");
+        assert!(OTHERS.iter().all(|other| filter.maybe_contains(key(*other, 0))));
+        // Nine keys in two full buckets and no saturation: ours did move.
+        assert_eq!(filter.saturated(), 0);
+        filter.remove(key(OURS, 0));
+        assert!(!filter.maybe_contains(key(OURS, 0)));
+    });
 }
 
 #[test]
