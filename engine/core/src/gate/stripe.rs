@@ -169,3 +169,18 @@ fn withdraw(counter: &AtomicU64, least: u64, most: u64) -> u64 {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_spread_evenly_and_the_remainder_goes_to_the_first() {
+        let shares = |tokens: &Tokens| -> Vec<u64> {
+            tokens.stripes.iter().map(|stripe| stripe.load(Ordering::Relaxed)).collect()
+        };
+        assert_eq!(shares(&Tokens::new(3, Some(10))), [3, 3, 2, 2]);
+        assert_eq!(shares(&Tokens::new(4, Some(2))), [1, 1, 0, 0]);
+        assert_eq!(shares(&Tokens::new(0, Some(7))), [7]);
+    }
+}
