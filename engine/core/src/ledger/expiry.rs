@@ -222,8 +222,9 @@ impl<E: Effects> Turn<'_, E> {
             if first == NONE {
                 break;
             }
+            // Whatever ended did so at a time that has been.
             let ended_ms = self.ledger.records.get(first).time_ms;
-            if ended_ms.saturating_add(retention_ms) > self.at.time_ms {
+            if self.at.time_ms - ended_ms < retention_ms {
                 break;
             }
             let id = self.ledger.records.forget();

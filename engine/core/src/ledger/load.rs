@@ -148,7 +148,7 @@ impl Ledger {
             at = row.next;
         }
         let ended = self.walk(ends.ended.head, ends.ended.tail, |row| {
-            !matches!(row.state(), State::None | State::Held | State::Confirmed)
+            !matches!(row.state(), State::None | State::Held | State::Confirmed) && row.time_ms <= self.now_ms
         })?;
         if (free, ended) != (ends.free_len, ends.ended_len) {
             return Err(Damaged("a list is not as long as it should be"));
