@@ -2,18 +2,24 @@
 //! that can be read, must agree after every entry. One ledger is saved and loaded in between, under other hash
 //! seeds, and must stay byte-identical to the other.
 
+#![allow(clippy::unwrap_used)]
+
 mod ledger_support;
 #[path = "ledger_support/model.rs"]
 mod model;
+
+use std::collections::BTreeSet;
 
 use ledger_support::{Observed, TERM, Told};
 use model::Model;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use sluice_core::ledger::command::{Batch, Cancel, ChangeStock, Group, Put, Reserve};
 use sluice_core::ledger::settings::Settings;
 use sluice_core::ledger::{Applied, Ledger};
-use sluice_protocol::{ProductId, ReservationId, UserId};
+use sluice_protocol::{ProductId, ReservationId, Status, UserId};
 
 const IDS: u128 = 24;
 const PRODUCTS: u64 = 4;
@@ -228,6 +234,41 @@ fn assert_same(got: &Told, expected: &Told) {
     assert_eq!(got.credits, expected.credits);
     assert_eq!(got.buyers, expected.buyers);
     assert_eq!(got.known, expected.known);
+}
+
+/// What a run of the model has met, so that it is known to mean something.
+#[derive(Default)]
+struct Met {
+    statuses: BTreeSet<Status>,
+    late_confirmations: u32,
+    forgotten: u32,
+}
+
+impl Met {
+    fn note(&mut self, told: &Told) {
+        self.statuses.extend(told.answers.iter().filter_map(|answer| answer.status()));
+        self.late_confirmations += told.credits.iter().filter(|(_, units)| *units < 0).count() as u32;
+        self.forgotten += told.known.iter().filter(|(_, is)| !is).count() as u32;
+    }
+}
+
+#[test]
+fn the_random_entries_meet_every_answer_that_a_ledger_gives() {
+    let mut runner = TestRunner::deterministic();
+    let mut met = Met::default();
+    for _ in 0..100 {
+        let mut observed = Observed::new(SETTINGS, 1);
+        met.note(&observed.apply(START_MS, opening()));
+        for step in vec(step(), 100).new_tree(&mut runner).unwrap().current() {
+            if let Step::Entry(by_ms, groups) = step {
+                met.note(&observed.apply(observed.ledger.now_ms().saturating_add_signed(by_ms), groups));
+            }
+        }
+    }
+    let never = [Status::Busy, Status::NotLeader, Status::Unknown];
+    let all = Status::ALL.iter().copied().filter(|status| !never.contains(status)).collect();
+    assert_eq!(met.statuses, all);
+    assert!(met.late_confirmations > 10 && met.forgotten > 1000);
 }
 
 proptest! {

@@ -41,7 +41,7 @@ impl Ledger {
         let header = archived::<ArchivedHeader>(archive)?;
         let header: Header = deserialize::<_, rancor::Failure>(header).map_err(|_| Damaged("its header"))?;
 
-        let capacity = capacity.max(header.records_len as usize);
+        // The tables grow with the rows that are really there: a header alone must not make them large.
         let mut ledger = Self::with_capacity(header.settings, seed, capacity);
         ledger.index = header.index;
         ledger.now_ms = header.now_ms;
