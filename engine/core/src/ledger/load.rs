@@ -78,6 +78,9 @@ impl Ledger {
             if !product.is_balanced() {
                 return Err(Damaged("a product's free, held and sold units are not its stock"));
             }
+            if !product.holds.is_in_order() {
+                return Err(Damaged("a product's hold times are not in their order"));
+            }
             let due_ms = product.holds.due_ms();
             let slot = self.products.insert(product);
             self.agenda.move_due(slot, 0, due_ms);
