@@ -98,7 +98,7 @@ fn tidy(complaints: &[String]) {
 }
 
 fn is_test(path: &str) -> bool {
-    path.split('/').any(|part| matches!(part, "tests" | "benches" | "examples"))
+    path.split('/').any(|part| matches!(part, "tests" | "tests.rs" | "benches" | "examples"))
 }
 
 #[test]
