@@ -1,5 +1,7 @@
 //! The configuration: what wins, what is refused, and what is said about it.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

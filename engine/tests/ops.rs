@@ -1,5 +1,7 @@
 //! The ops port on a free port, over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -8,11 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 use sluice_engine::config::{Config, ConfigArgs};
 use sluice_engine::ops::cells::Totals;
-use sluice_engine::ops::health::Health;
 use sluice_engine::ops::labels::{Doubt, Queue, Role};
-use sluice_engine::ops::metrics::{Identity, Metrics};
+use sluice_engine::ops::metrics::Identity;
 use sluice_engine::ops::server::{OpsError, OpsServer};
-use sluice_engine::ops::{fetch, stats::Stats};
+use sluice_engine::ops::stats::Stats;
+use sluice_engine::ops::{Health, Metrics, fetch};
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ClusterId, FaultCode, Kind, NodeId, Status};
 
@@ -89,7 +91,7 @@ fn used_metrics(metrics: &Metrics) {
     metrics.answers.count(Kind::Reserve, &answers);
     metrics.answers.add(Kind::Confirm, Status::Confirmed, 5);
     metrics.faults.of(FaultCode::IdleTimeout).increment();
-    metrics.gate_doubts.of(Doubt::Buyer).add(4);
+    metrics.gate_doubts.of(Doubt::Suspected).add(4);
     metrics.queue_depth.of(Queue::Appends).set(3);
     metrics.role.set(Role::Leader);
     metrics.ledger_lag.set_ms(1500);
@@ -113,7 +115,7 @@ fn metrics_say_what_was_counted() {
         "sluice_answers_total{kind=\"reserve\",status=\"busy\"} 0",
         "sluice_answers_total{kind=\"confirm\",status=\"confirmed\"} 5",
         "sluice_faults_total{code=\"idle_timeout\"} 1",
-        "sluice_gate_doubts_total{reason=\"buyer\"} 4",
+        "sluice_gate_doubts_total{outcome=\"suspected\"} 4",
         "sluice_queue_depth{queue=\"appends\"} 3",
         "sluice_raft_role{role=\"leader\"} 1",
         "sluice_raft_role{role=\"starting\"} 0",

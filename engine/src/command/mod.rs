@@ -1,1 +1,74 @@
-//! (being written)
+//! The command line: one file a subcommand.
+//!
+//! What they share: [`exit`] (codes and their meaning), `told` (what there is to tell, for people and programs),
+//! `output` (where it goes), `remote` (asking a server), [`time`] (as people write it). Deliberately not here: doing
+//! anything; commands ask the node, the client crate or the configuration.
+
+mod check_config;
+pub mod exit;
+mod output;
+mod product;
+mod remote;
+mod reservation;
+mod serve;
+mod status;
+pub mod time;
+mod told;
+
+use clap::{Parser, Subcommand};
+
+pub use check_config::CheckConfigArgs;
+pub use exit::Exit;
+pub use product::ProductCommand;
+pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
+pub use serve::ServeArgs;
+pub use status::StatusArgs;
+
+/// Sluice, the stock engine of flash sales: never one too many, never one too few.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, after_help = exit::HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node
+    Serve(ServeArgs),
+    /// Print the configuration that `serve` would run with, or everything that is wrong with it
+    CheckConfig(CheckConfigArgs),
+    /// Show how a node is and what it has sold
+    Status(StatusArgs),
+    /// Create, change, show and list products; add and remove stock
+    #[command(subcommand)]
+    Product(ProductCommand),
+    /// Take units of a product for a user
+    Reserve(ReserveArgs),
+    /// A held reservation was paid: sell its units for good
+    Confirm(ConfirmArgs),
+    /// Give a reservation back, or make sure that it never happens
+    Cancel(CancelArgs),
+    /// Tell what became of an id, or make sure that nothing ever will
+    Resolve(ResolveArgs),
+    /// Show a reservation
+    Show(ShowArgs),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Exit {
+        match self.command {
+            Command::Serve(args) => args.run(),
+            Command::CheckConfig(args) => args.run(),
+            Command::Status(args) => args.run(),
+            Command::Product(command) => command.run(),
+            Command::Reserve(args) => args.run(),
+            Command::Confirm(args) => args.run(),
+            Command::Cancel(args) => args.run(),
+            Command::Resolve(args) => args.run(),
+            Command::Show(args) => args.run(),
+        }
+    }
+}

@@ -149,7 +149,8 @@ fn clock_ms(text: &str) -> Option<u64> {
         }
         _ => numbers(whole, ':', [2, 2, 2])?,
     };
-    let fraction_is_digits = (1..=3).contains(&fraction.len()) && fraction.bytes().all(|b| b.is_ascii_digit());
+    let fraction_is_digits =
+        (1..=3).contains(&fraction.len()) && fraction.bytes().all(|b| b.is_ascii_digit());
     if hour > 23 || minute > 59 || second > 59 || !fraction_is_digits {
         return None;
     }
@@ -201,7 +202,9 @@ mod tests {
     #[test]
     fn zones_and_short_forms() {
         let noon = utc("2026-11-27T12:00:00Z").unwrap();
-        for text in ["2026-11-27T12:00Z", "2026-11-27 12:00Z", "2026-11-27T20:00+08:00", "2026-11-27T07:30:00-04:30"] {
+        for text in
+            ["2026-11-27T12:00Z", "2026-11-27 12:00Z", "2026-11-27T20:00+08:00", "2026-11-27T07:30:00-04:30"]
+        {
             assert_eq!(parse_when(text), Ok(When::At(noon)), "{text}");
         }
         assert_eq!(utc("2026-11-27T12:00:00.5Z"), Some(noon + 500));
@@ -212,10 +215,24 @@ mod tests {
     #[test]
     fn what_is_not_a_time() {
         for text in [
-            "", "now", "2026-11-27", "2026-11-27T12:00", "2026-02-29T00:00Z", "2026-13-01T00:00Z",
-            "2026-00-01T00:00Z", "2026-01-00T00:00Z", "2026-01-01T24:00Z", "2026-01-01T00:60Z", "1969-12-31T00:00Z",
-            "1970-01-01T00:00+01:00", "2026-01-01T00:00:00.Z", "2026-01-01T00:00.5Z", "2026-1-1T00:00Z", "+10",
-            "2026-01-01T00:00Zulu", "+2026-01-01T00:00Z",
+            "",
+            "now",
+            "2026-11-27",
+            "2026-11-27T12:00",
+            "2026-02-29T00:00Z",
+            "2026-13-01T00:00Z",
+            "2026-00-01T00:00Z",
+            "2026-01-00T00:00Z",
+            "2026-01-01T24:00Z",
+            "2026-01-01T00:60Z",
+            "1969-12-31T00:00Z",
+            "1970-01-01T00:00+01:00",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00.5Z",
+            "2026-1-1T00:00Z",
+            "+10",
+            "2026-01-01T00:00Zulu",
+            "+2026-01-01T00:00Z",
         ] {
             assert!(parse_when(text).is_err(), "{text}");
         }
@@ -223,7 +240,14 @@ mod tests {
 
     #[test]
     fn spans_show_their_two_largest_units() {
-        let rows = [(0, "0ms"), (999, "999ms"), (1000, "1s"), (843_999, "14m 3s"), (3_600_000, "1h 0m"), (90_000_000, "1d 1h")];
+        let rows = [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1000, "1s"),
+            (843_999, "14m 3s"),
+            (3_600_000, "1h 0m"),
+            (90_000_000, "1d 1h"),
+        ];
         for (ms, text) in rows {
             assert_eq!(Span { ms }.to_string(), text);
         }

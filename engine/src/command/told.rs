@@ -4,13 +4,14 @@
 //! fact keeps its name, times are milliseconds since 1970 with the UTC text beside them. Deliberately not here:
 //! where the facts come from.
 
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 
 use serde_json::{Map, Value as Json, json};
-use sluice_protocol::response::At;
+use sluice_client::{At, Invalid};
 
 use super::exit::Exit;
 use super::time::{Span, Utc};
+use crate::ops::labels::snake_case;
 
 /// A fact's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub(super) enum Fact {
     Number(u64),
     /// A number of units.
     Units(u64),
+    /// Units that are allowed; 0 = as many as one likes.
+    Limit(u64),
     /// A point in time, milliseconds since 1970; 0 = none.
     Time(u64),
     /// A span of time, milliseconds.
@@ -34,14 +37,18 @@ pub(super) enum Fact {
 pub(super) struct Told {
     exit: Exit,
     outcome: &'static str,
-    facts: Vec<(&'static str, Fact)>,
+    facts: Facts,
+    rows: Option<(&'static str, Vec<Facts>)>,
     at: Option<At>,
 }
+
+/// Facts by name, in the order in which they are told.
+pub(super) type Facts = Vec<(&'static str, Fact)>;
 
 impl Told {
     /// A yes.
     pub(super) fn yes(outcome: &'static str) -> Self {
-        Self { exit: Exit::Done, outcome, facts: Vec::new(), at: None }
+        Self { exit: Exit::Done, outcome, facts: Vec::new(), rows: None, at: None }
     }
 
     /// A final no.
@@ -53,6 +60,13 @@ impl Told {
     #[must_use]
     pub(super) fn fact(mut self, name: &'static str, fact: Fact) -> Self {
         self.facts.push((name, fact));
+        self
+    }
+
+    /// Adds a list under a name: things that have the same facts.
+    #[must_use]
+    pub(super) fn list(mut self, name: &'static str, rows: Vec<Facts>) -> Self {
+        self.rows = Some((name, rows));
         self
     }
 
@@ -76,6 +90,9 @@ impl Told {
         for (name, fact) in &self.facts {
             insert(&mut object, name, fact);
         }
+        if let Some((name, rows)) = &self.rows {
+            object.insert((*name).to_owned(), rows.iter().map(object_of).collect());
+        }
         if let Some(at) = self.at {
             object.insert("index".to_owned(), json!(at.index));
             object.insert("ledger_time_ms".to_owned(), json!(at.time_ms));
@@ -85,8 +102,11 @@ impl Told {
 
     /// Lines for people.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{}\n", self.outcome.replace('_', " "));
         let now_ms = self.at.map(|at| at.time_ms);
+        if let Some((name, rows)) = &self.rows {
+            return table(name, rows);
+        }
+        let mut text = format!("{}\n", self.outcome.replace('_', " "));
         let width = self.facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, fact) in &self.facts {
             let label = name.replace('_', " ");
@@ -96,10 +116,46 @@ impl Told {
     }
 }
 
+/// Too few units are free.
+pub(super) fn insufficient(free: u64, held: u64, earliest_return_ms: u64) -> Told {
+    Told::no("insufficient")
+        .fact("free", Fact::Units(free))
+        .fact("held", Fact::Units(held))
+        .fact("earliest_return", Fact::Time(earliest_return_ms))
+}
+
+/// A field is out of its range.
+pub(super) fn invalid(refused: &Invalid) -> Told {
+    Told::no("invalid")
+        .fact("field", Fact::Text(name_of(refused.field)))
+        .fact("value", Fact::Number(refused.value))
+        .fact("lowest", Fact::Number(refused.low))
+        .fact("highest", Fact::Number(refused.high))
+        .at(refused.at)
+}
+
+/// An outcome of a later version of the client, which this command line does not know by name.
+pub(super) fn unforeseen(outcome: impl Debug) -> Told {
+    Told::no("unforeseen").fact("detail", Fact::Text(format!("{outcome:?}")))
+}
+
+/// A status, a state or a field by its name: `sold_out`.
+pub(super) fn name_of(thing: impl Debug) -> String {
+    snake_case(&format!("{thing:?}"))
+}
+
+fn object_of(facts: &Facts) -> Json {
+    let mut object = Map::new();
+    for (name, fact) in facts {
+        insert(&mut object, name, fact);
+    }
+    Json::Object(object)
+}
+
 fn insert(object: &mut Map<String, Json>, name: &str, fact: &Fact) {
     let (key, value) = match fact {
         Fact::Text(text) => (name.to_owned(), json!(text)),
-        Fact::Number(number) | Fact::Units(number) => (name.to_owned(), json!(number)),
+        Fact::Number(number) | Fact::Units(number) | Fact::Limit(number) => (name.to_owned(), json!(number)),
         Fact::Flag(flag) => (name.to_owned(), json!(flag)),
         Fact::Span(ms) => (format!("{name}_ms"), json!(ms)),
         Fact::Time(ms) => {
@@ -112,12 +168,13 @@ fn insert(object: &mut Map<String, Json>, name: &str, fact: &Fact) {
 }
 
 /// A fact for people. Times are put in relation to ledger time, which is the clock that holds end by.
-pub(super) fn say(fact: &Fact, now_ms: Option<u64>) -> String {
+fn say(fact: &Fact, now_ms: Option<u64>) -> String {
     match fact {
         Fact::Text(text) => text.clone(),
         Fact::Number(number) => number.to_string(),
-        Fact::Units(1) => "1 unit".to_owned(),
-        Fact::Units(units) => format!("{} units", grouped(*units)),
+        Fact::Limit(0) => "none".to_owned(),
+        Fact::Units(1) | Fact::Limit(1) => "1 unit".to_owned(),
+        Fact::Units(units) | Fact::Limit(units) => format!("{} units", grouped(*units)),
         Fact::Time(0) => "-".to_owned(),
         Fact::Time(ms) => match now_ms {
             Some(now_ms) if *ms >= now_ms => format!("{} (in {})", Utc(*ms), Span { ms: ms - now_ms }),
@@ -130,7 +187,7 @@ pub(super) fn say(fact: &Fact, now_ms: Option<u64>) -> String {
 }
 
 /// `1234567` → `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -142,22 +199,31 @@ pub(super) fn grouped(number: u64) -> String {
     grouped
 }
 
-/// Rows under a head, each column as wide as its widest cell, to the right as numbers are.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+/// Rows under a head, each column as wide as its widest cell; to the right, as numbers are.
+fn table(name: &str, rows: &[Facts]) -> String {
+    let Some(first) = rows.first() else {
+        return format!("no {name}\n");
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = cells.zip(&widths).map(|(cell, width)| format!("{cell:>width$}"));
-        format!("{}\n", padded.collect::<Vec<_>>().join("  "))
-    };
-    let mut text = line(&mut head.iter().copied());
-    for row in rows {
-        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    let head: Vec<String> = first.iter().map(|(name, _)| name.replace('_', " ")).collect();
+    let cells = rows.iter().map(|row| row.iter().map(|(_, fact)| cell(fact)).collect());
+    let lines: Vec<Vec<String>> = [head].into_iter().chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..first.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let padded: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
+        writeln!(text, "{}", padded.join("  ").trim_end()).expect("a string takes any text");
     }
     text
+}
+
+/// A fact in a column: its head names the unit.
+fn cell(fact: &Fact) -> String {
+    match fact {
+        Fact::Units(units) => grouped(*units),
+        other => say(other, None),
+    }
 }
 
 #[cfg(test)]
@@ -190,8 +256,14 @@ mod tests {
 
     #[test]
     fn numbers_and_tables_line_up() {
-        assert_eq!((grouped(0), grouped(999), grouped(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
-        let rows = [vec!["7".to_owned(), "1,000".to_owned()], vec!["12".to_owned(), "3".to_owned()]];
-        assert_eq!(table(&["product", "free"], &rows), "product   free\n      7  1,000\n     12      3\n");
+        assert_eq!(
+            (grouped(0), grouped(999), grouped(1_234_567)),
+            ("0".into(), "999".into(), "1,234,567".into())
+        );
+        let row = |product, free| vec![("product", Fact::Number(product)), ("free", Fact::Units(free))];
+        let list = Told::yes("done").list("products", vec![row(7, 1000), row(12, 3)]);
+        assert_eq!(list.text(), "product   free\n      7  1,000\n     12      3\n");
+        assert_eq!(list.json()["products"][1], json!({ "product": 12, "free": 3 }));
+        assert_eq!(Told::yes("done").list("products", Vec::new()).text(), "no products\n");
     }
 }

@@ -23,11 +23,17 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// A file and no flags.
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self { file: Some(path.into()), flags: Vec::new() }
+    }
+
     /// The same with one more flag set; `key` is `section.name`. For programs that start a node themselves.
     ///
     /// # Panics
     /// If there is no such key: the program's own bug.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers write literals, numbers and addresses")]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
         let setting = SETTINGS.iter().find(|setting| setting.key == key);
         let setting = setting.unwrap_or_else(|| panic!("there is no setting {key}"));
@@ -136,7 +142,7 @@ impl File<'_> {
     }
 
     fn walk(&self, prefix: &str, table: &DeTable<'_>, given: &mut Vec<Given>, mistakes: &mut Vec<Mistake>) {
-        for (name, value) in table.iter() {
+        for (name, value) in table {
             let key = format!("{prefix}{}", name.get_ref());
             let setting = SETTINGS.iter().find(|setting| setting.key == key);
             match (setting, value.get_ref()) {

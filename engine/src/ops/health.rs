@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// How a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ impl Condition {
 pub struct Health {
     condition: AtomicU8,
     reason: Mutex<Cow<'static, str>>,
+    changed: Condvar,
 }
 
 impl Health {
@@ -54,6 +55,7 @@ impl Health {
         Arc::new(Self {
             condition: AtomicU8::new(Condition::Starting as u8),
             reason: Mutex::new(Cow::Borrowed("loading the log and the ledger")),
+            changed: Condvar::new(),
         })
     }
 
@@ -67,7 +69,7 @@ impl Health {
         self.become_(Condition::NotReady, reason.into());
     }
 
-    /// The node is going away.
+    /// The node is going away, for good.
     pub fn stopping(&self) {
         self.become_(Condition::Stopping, Cow::Borrowed("shutting down"));
     }
@@ -88,12 +90,31 @@ impl Health {
         (self.condition(), reason.clone().into_owned())
     }
 
+    /// Blocks until the node is ready (`true`), or never will be (`false`).
+    pub fn wait_until_ready(&self) -> bool {
+        let mut reason = self.reason.lock();
+        loop {
+            match self.condition() {
+                Condition::Ready => return true,
+                Condition::Stopping | Condition::Poisoned => return false,
+                Condition::Starting | Condition::NotReady => self.changed.wait(&mut reason),
+            }
+        }
+    }
+
     fn become_(&self, condition: Condition, why: Cow<'static, str>) {
         // The reason's lock also orders writers, so that the two never disagree.
         let mut reason = self.reason.lock();
-        if self.condition() != Condition::Poisoned {
+        let allowed = match self.condition() {
+            Condition::Poisoned => false,
+            // A thread that has not heard of it yet must not make a node look ready that is going away.
+            Condition::Stopping => condition == Condition::Poisoned,
+            Condition::Starting | Condition::Ready | Condition::NotReady => true,
+        };
+        if allowed {
             *reason = why;
             self.condition.store(condition as u8, Ordering::Release);
+            self.changed.notify_all();
         }
     }
 }
@@ -101,6 +122,32 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_stops_is_never_ready_again() {
+        let health = Health::new();
+        health.stopping();
+        health.ready();
+        health.not_ready("another node leads");
+        assert_eq!(health.read(), (Condition::Stopping, "shutting down".to_owned()));
+        assert!(!health.wait_until_ready());
+        health.poison("fdatasync failed");
+        assert_eq!(health.condition(), Condition::Poisoned);
+    }
+
+    #[test]
+    fn whoever_waits_hears_of_every_end() {
+        for (end, ready) in [(Health::ready as fn(&Health), true), (Health::stopping, false)] {
+            let health = Health::new();
+            let waiting = std::thread::spawn({
+                let health = Arc::clone(&health);
+                move || health.wait_until_ready()
+            });
+            health.not_ready("another node leads");
+            end(&health);
+            assert_eq!(waiting.join().unwrap(), ready);
+        }
+    }
 
     #[test]
     fn poison_is_for_good_and_keeps_its_first_reason() {

@@ -120,8 +120,11 @@ metrics! {
     ledger_memory_bytes: Gauge = "sluice_ledger_memory_bytes",
 }
 
+/// Name, help, and how it is read.
+type TotalsRow = (&'static str, &'static str, fn(&Totals) -> i64);
+
 /// What is shown of [`Totals`]: one reading serves all rows, so that they belong to one index.
-const TOTALS: [(&str, &str, fn(&Totals) -> i64); 7] = [
+const TOTALS: [TotalsRow; 7] = [
     ("sluice_ledger_products", "Products in the ledger.", |t| t.products as i64),
     ("sluice_ledger_records", "Reservations in any state, restocks, write-offs and fences.", |t| {
         t.records as i64

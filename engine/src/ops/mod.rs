@@ -24,3 +24,6 @@ pub mod labels;
 pub mod metrics;
 pub mod server;
 pub mod stats;
+
+pub use health::Health;
+pub use metrics::Metrics;

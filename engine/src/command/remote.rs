@@ -1,0 +1,109 @@
+//! Commands that ask a server: where it is, how long to try, and what it means when there is no answer.
+//!
+//! The only file of the command line that names the client's errors. Deliberately not here: what is asked.
+
+use std::time::Duration;
+
+use clap::Args;
+use sluice_client::{Client, Error, ReservationId};
+
+use super::exit::Exit;
+use super::output::{self, Failure};
+use super::time::parse_span;
+use super::told::Told;
+
+const CLIENT_NAME: &str = concat!("sluice-cli ", env!("CARGO_PKG_VERSION"));
+
+/// Where to ask, and how to tell.
+#[derive(Debug, Args)]
+pub(super) struct RemoteArgs {
+    /// Where the servers are: sluice://host:7400[,host2:7400…]
+    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", default_value = "sluice://127.0.0.1:7400")]
+    server: String,
+    /// How long to try, retries included: 1ms to 60s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_span)]
+    deadline: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl RemoteArgs {
+    /// Connects, asks, tells.
+    pub(super) fn run(&self, ask: impl AsyncFnOnce(Client) -> Result<Told, Failure>) -> Exit {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return output::complain(&format!("cannot start: {error}"), Exit::Internal),
+        };
+        let told = runtime.block_on(async {
+            let builder = Client::builder().name(CLIENT_NAME).deadline(self.deadline);
+            ask(builder.connect(&self.server).await?).await
+        });
+        output::finish(told, self.json)
+    }
+}
+
+/// No final answer is no refusal: apart from mistakes on the command line all of it is "unavailable".
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (exit, code) = match &error {
+            Error::Url(_) | Error::Setting { .. } => (Exit::Usage, "usage"),
+            Error::Busy { .. } => (Exit::Unavailable, "busy"),
+            Error::Full { .. } => (Exit::Unavailable, "full"),
+            Error::NotLeader => (Exit::Unavailable, "not_leader"),
+            Error::Disconnected { .. } => (Exit::Unavailable, "disconnected"),
+            Error::Fault { .. } => (Exit::Unavailable, "fault"),
+            Error::Handshake { .. } | Error::Protocol { .. } => (Exit::Unavailable, "protocol"),
+            Error::Killed { .. } => (Exit::Unavailable, "killed"),
+            Error::Unresolved { .. } => (Exit::Unavailable, "unresolved"),
+            _ => (Exit::Unavailable, "unavailable"),
+        };
+        let failure = match error.unresolved() {
+            Some(id) => Self::new(exit, code, unresolved(id)).fact("id", id.to_string()),
+            None => Self::new(exit, code, error.to_string()),
+        };
+        failure.fact("retryable", error.is_retryable())
+    }
+}
+
+fn unresolved(id: ReservationId) -> String {
+    format!(
+        "no answer came in time, and nobody could be asked what became of {id}: it may have been done. To find \
+         out, or to make sure that it never happens: sluice resolve {id}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_says_how_to_find_out() {
+        let failure = Failure::from(Error::Unresolved { id: ReservationId(0xab) });
+        let json = failure.json();
+        assert_eq!(json["exit"], 3);
+        assert_eq!(json["id"], format!("{:032x}", 0xab));
+        assert_eq!(json["retryable"], false);
+        assert!(json["message"].as_str().unwrap().ends_with(&format!("sluice resolve {:032x}", 0xab)));
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_a_mistake_of_the_command_line() {
+        let args =
+            RemoteArgs { server: "localhost:7400".to_owned(), deadline: Duration::from_secs(1), json: true };
+        let exit = args.run(async |_| panic!("there is nobody to ask"));
+        assert_eq!(exit, Exit::Usage);
+    }
+
+    #[test]
+    fn nobody_there_is_unavailable() {
+        // Bound and dropped, so that the port is free and nobody listens on it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let args = RemoteArgs {
+            server: format!("sluice://127.0.0.1:{port}"),
+            deadline: Duration::from_millis(50),
+            json: true,
+        };
+        assert_eq!(args.run(async |_| panic!("there is nobody to ask")), Exit::Unavailable);
+    }
+}
