@@ -231,6 +231,7 @@ fn hashes_depend_on_all_that_goes_into_them() {
 fn a_notice_is_always_of_one_index() {
     let of = |index: u64| Posted {
         index,
+        time_ms: index,
         free: index * 3,
         held: index * 5,
         earliest_return_ms: index * 7,
