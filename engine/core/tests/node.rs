@@ -349,3 +349,30 @@ fn a_ledger_that_slept_for_hours_is_caught_up_before_the_gate_opens() {
     node.settle();
     assert_eq!(status(node.reserve(1, 1, 1, 1)), Status::Reserved);
 }
+
+#[test]
+fn a_node_that_starts_on_a_full_disk_still_reads() {
+    let mut node = TestNode::new();
+    node.put(1, 10, TERMS);
+    let mut node = TestNode::recover(node.disk, START_MS + 8 * 3_600_000);
+    node.board.set_admitting(false);
+    node.settle();
+    assert_eq!(status(node.product(1).answer), Status::Done);
+    assert_eq!(status(node.reserve(1, 1, 1, 1)), Status::Busy);
+}
+
+#[test]
+fn a_node_with_nothing_to_do_is_not_told_to_hurry() {
+    let mut node = TestNode::new();
+    node.put(1, 10, Terms { hold_ms: 1000, ..TERMS });
+    node.reserve(1, 1, 1, 1);
+    assert!(node.replica.due_in_ms(node.now) > 0);
+    node.pass(1000);
+    assert_eq!(node.replica.due_in_ms(node.now), 0, "a hold has come due");
+    node.drive();
+    assert!(node.replica.due_in_ms(node.now) > 0, "its pulse is on the way to the disk");
+    node.settle();
+    node.pass(5000);
+    node.board.set_admitting(false);
+    assert!(node.replica.due_in_ms(node.now) > 0, "time has no room on a full disk");
+}

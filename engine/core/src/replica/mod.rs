@@ -433,7 +433,11 @@ impl Replica {
 
     /// When [`Replica::drive`] has something to do although nothing came in, milliseconds from now.
     pub fn due_in_ms(&self, now: Moment) -> u64 {
-        let Lead::Open(_) = self.lead else { return LAG_MS_MAX };
+        // While a step is under way the disk's report wakes the caller; without room nothing is due.
+        let free = self.appends.is_empty() && self.pending.is_empty();
+        if !(matches!(self.lead, Lead::Open(_)) && free && self.publisher.board().is_admitting()) {
+            return LAG_MS_MAX;
+        }
         if self.ledger.backlog() {
             return 0;
         }
@@ -442,9 +446,11 @@ impl Replica {
         due.saturating_sub(now.wall_ms)
     }
 
-    /// Whether ledger time is near enough to the clock for windows to be judged.
+    /// Whether ledger time is near enough to the clock for windows to be judged. Without room for pulses it cannot come
+    /// nearer, and only reads are answered anyway.
     fn is_caught_up(&self, now: Moment) -> bool {
-        now.wall_ms < self.ledger.now_ms().saturating_add(ADVANCE_MS_MAX)
+        let near = now.wall_ms < self.ledger.now_ms().saturating_add(ADVANCE_MS_MAX);
+        near || !self.publisher.board().is_admitting()
     }
 
     /// Nothing of it was proposed: definitely not done.
