@@ -141,7 +141,7 @@ fn a_right_configuration_is_0_and_printed() {
 #[test]
 fn nobody_there_is_3() {
     let url = format!("sluice://127.0.0.1:{}", closed_port());
-    let output = sluice(&["reserve", "7", "--user", "42", "--server", &url, "--json"]);
+    let output = sluice(&["reserve", "7", "--user", "42", "--server", &url, "--deadline", "100ms", "--json"]);
     assert_eq!(output.status.code(), Some(3));
     let object = json(&output);
     assert_eq!(

@@ -147,7 +147,7 @@ fn put_told(product: ProductId, outcome: &PutOutcome) -> Told {
         PutOutcome::Invalid(refused) => invalid(&refused),
         _ => unforeseen(outcome),
     };
-    told.fact("product", Number(product.0))
+    told.about(vec![("product", Number(product.0))])
 }
 
 fn seal_told(product: ProductId, outcome: &SealOutcome) -> Told {
@@ -158,7 +158,7 @@ fn seal_told(product: ProductId, outcome: &SealOutcome) -> Told {
         SealOutcome::Invalid(refused) => invalid(&refused),
         _ => unforeseen(outcome),
     };
-    told.fact("product", Number(product.0))
+    told.about(vec![("product", Number(product.0))])
 }
 
 fn unknown(product: ProductId) -> Told {
@@ -259,6 +259,6 @@ impl StockArgs {
             StockOutcome::Invalid(refused) => invalid(&refused),
             _ => unforeseen(outcome),
         };
-        told.fact("product", Number(self.product.0)).fact("quantity", Units(u64::from(self.units)))
+        told.about(vec![("product", Number(self.product.0)), ("quantity", Units(u64::from(self.units)))])
     }
 }

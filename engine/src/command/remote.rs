@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use sluice_client::{Client, Error, ReservationId};
+use sluice_client::{CONNECT_DEADLINE, Client, Error, ReservationId};
 
 use super::exit::Exit;
 use super::output::{self, Failure};
@@ -31,15 +31,36 @@ pub(super) struct RemoteArgs {
 impl RemoteArgs {
     /// Connects, asks, tells.
     pub(super) fn run(&self, ask: impl AsyncFnOnce(Client) -> Result<Told, Failure>) -> Exit {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return output::complain(&format!("cannot start: {error}"), Exit::Internal),
-        };
-        let told = runtime.block_on(async {
-            let builder = Client::builder().name(CLIENT_NAME).deadline(self.deadline);
-            ask(builder.connect(&self.server).await?).await
-        });
-        output::finish(told, self.json)
+        output::finish(self.told(ask), self.json)
+    }
+
+    fn told(&self, ask: impl AsyncFnOnce(Client) -> Result<Told, Failure>) -> Result<Told, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Internal, "internal", format!("cannot start: {error}")))?;
+        runtime.block_on(async { ask(self.connect().await?).await })
+    }
+
+    /// The client gives itself some seconds for its first connection, whatever a call's deadline is; here one
+    /// deadline is meant for all of it.
+    async fn connect(&self) -> Result<Client, Failure> {
+        let connecting = Client::builder().name(CLIENT_NAME).deadline(self.deadline).connect(&self.server);
+        if self.deadline >= CONNECT_DEADLINE {
+            return Ok(connecting.await?);
+        }
+        match tokio::time::timeout(self.deadline, connecting).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(Failure::new(
+                Exit::Unavailable,
+                "disconnected",
+                format!(
+                    "no server at {} greeted in time; nothing was done; is it running there?",
+                    self.server
+                ),
+            )
+            .fact("retryable", true)),
+        }
     }
 }
 
@@ -91,8 +112,8 @@ mod tests {
     fn a_url_that_is_none_is_a_mistake_of_the_command_line() {
         let args =
             RemoteArgs { server: "localhost:7400".to_owned(), deadline: Duration::from_secs(1), json: true };
-        let exit = args.run(async |_| panic!("there is nobody to ask"));
-        assert_eq!(exit, Exit::Usage);
+        let failure = args.told(async |_| panic!("there is nobody to ask")).unwrap_err();
+        assert_eq!(failure.json()["exit"], 2);
     }
 
     #[test]
@@ -104,6 +125,7 @@ mod tests {
             deadline: Duration::from_millis(50),
             json: true,
         };
-        assert_eq!(args.run(async |_| panic!("there is nobody to ask")), Exit::Unavailable);
+        let failure = args.told(async |_| panic!("there is nobody to ask")).unwrap_err();
+        assert_eq!((&failure.json()["exit"], &failure.json()["error"]), (&3.into(), &"disconnected".into()));
     }
 }
