@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use sluice_client::{CONNECT_DEADLINE, Client, Error, ReservationId};
+use sluice_client::{Client, Error, ReservationId};
 
 use super::exit::Exit;
 use super::output::{self, Failure};
@@ -39,28 +39,11 @@ impl RemoteArgs {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Internal, "internal", format!("cannot start: {error}")))?;
-        runtime.block_on(async { ask(self.connect().await?).await })
-    }
-
-    /// The client gives itself some seconds for its first connection, whatever a call's deadline is; here one
-    /// deadline is meant for all of it.
-    async fn connect(&self) -> Result<Client, Failure> {
-        let connecting = Client::builder().name(CLIENT_NAME).deadline(self.deadline).connect(&self.server);
-        if self.deadline >= CONNECT_DEADLINE {
-            return Ok(connecting.await?);
-        }
-        match tokio::time::timeout(self.deadline, connecting).await {
-            Ok(connected) => Ok(connected?),
-            Err(_) => Err(Failure::new(
-                Exit::Unavailable,
-                "disconnected",
-                format!(
-                    "no server at {} greeted in time; nothing was done; is it running there?",
-                    self.server
-                ),
-            )
-            .fact("retryable", true)),
-        }
+        runtime.block_on(async {
+            let builder = Client::builder().name(CLIENT_NAME);
+            let builder = builder.deadline(self.deadline).connect_deadline(self.deadline);
+            ask(builder.connect(&self.server).await?).await
+        })
     }
 }
 
