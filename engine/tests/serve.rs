@@ -93,10 +93,10 @@ fn a_first_sale_by_hand() {
     let data = tempfile::tempdir().unwrap();
     let served = Served::start(&data.path().join("data"));
     let rows = [
-        ("product put 7 --stock 3 --limit 2 --hold 10m", 0, "done"),
-        ("product put 7 --stock 3 --limit 2 --hold 10m", 0, "unchanged"),
+        ("product put 7 --stock 3 --per-user-limit 2 --hold 10m", 0, "done"),
+        ("product put 7 --stock 3 --per-user-limit 2 --hold 10m", 0, "unchanged"),
         ("product put 7 --stock 4", 1, "stock_differs"),
-        ("product put 8 --keep-stock --limit 1", 1, "unknown_product"),
+        ("product put 8 --keep-stock --per-user-limit 1", 1, "unknown_product"),
         ("product put 7 --stock 3 --hold 8d", 1, "invalid"),
         ("reserve 7 --user 42 --quantity 2 --id 1f", 0, "reserved"),
         ("reserve 7 --user 42 --quantity 2 --id 1f", 0, "reserved"),

@@ -82,7 +82,7 @@ pub struct PutArgs {
     keep_stock: bool,
     /// Units that one user may have, held and confirmed together; 0 = no limit [default: 0]
     #[arg(long, value_name = "UNITS")]
-    limit: Option<u32>,
+    per_user_limit: Option<u32>,
     /// How long units are held for payment [default: 15m]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     hold: Option<Duration>,
@@ -124,7 +124,7 @@ impl PutArgs {
         Terms {
             opens_ms: self.opens.map_or(before.opens_ms, |when| when.ms(now_ms)),
             closes_ms: self.closes.map_or(before.closes_ms, |when| when.ms(now_ms)),
-            per_user_limit: self.limit.unwrap_or(before.per_user_limit),
+            per_user_limit: self.per_user_limit.unwrap_or(before.per_user_limit),
             hold_ms: self.hold.map_or(before.hold_ms, millis),
             unlimited: before.unlimited,
         }
@@ -168,7 +168,7 @@ fn unknown(product: ProductId) -> Told {
 fn show_told(product: &Product) -> Told {
     let told = Told::yes("product").at(product.at);
     let terms = [
-        ("limit", Limit(u64::from(product.terms.per_user_limit))),
+        ("per_user_limit", Limit(u64::from(product.terms.per_user_limit))),
         ("hold", Span(u64::from(product.terms.hold_ms))),
         ("opens", Time(product.terms.opens_ms)),
         ("closes", Time(product.terms.closes_ms)),
