@@ -12,7 +12,7 @@ use sluice_protocol::response::ProductView;
 use sluice_protocol::{Kind, State, Status};
 
 fn status(answer: sluice_protocol::Answer) -> Status {
-    answer.status().unwrap()
+    answer.status().expect("a status of this version")
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn steps(session: &mut Session, bytes: &[u8]) -> Vec<String> {
     session.read_buffer().extend_from_slice(bytes);
     let mut seen = Vec::new();
     loop {
-        match session.next() {
+        match session.step() {
             Ok(Step::Starved) => return seen,
             Ok(Step::Full) => {
                 seen.push("full".into());
@@ -61,9 +61,9 @@ fn sent(session: &mut Session) -> Vec<(Kind, u64, Vec<u8>)> {
     let mut frames = Vec::new();
     let mut bytes = session.outgoing();
     let all = bytes.len();
-    while let Some(header) = FrameHeader::parse(bytes).unwrap() {
+    while let Some(header) = FrameHeader::parse(bytes).expect("a sound header") {
         let (frame, rest) = bytes.split_at(header.frame_len());
-        header.check_body(frame).unwrap();
+        header.check_body(frame).expect("a sound body");
         frames.push((header.kind, header.correlation, frame[HEADER_LEN..].to_vec()));
         bytes = rest;
     }

@@ -1,8 +1,8 @@
 //! The desk of a net thread: takes whole frames, answers what it may, sends on what only the log can decide,
 //! keeps what is in doubt, and puts the answers together.
 //!
-//! - [`judge`]: one request looked at (rule N)
-//! - [`frames`]: frames that wait for answers
+//! - `judge`: one request looked at (rule N)
+//! - `frames`: frames that wait for answers
 //!
 //! How to drive it: [`Desk::submit`] each request; then carry [`Desk::departures`] to the replica
 //! ([`Desk::bounce`] what its queue does not take) and [`Desk::replies`] to the sessions. Hand back
@@ -40,6 +40,8 @@ pub const RETRY_AFTER_MS: u32 = 5;
 pub struct DeskLimits {
     /// Flights that may be away at a time. Beyond it: `Busy`.
     pub flights_max: usize,
+    /// Requests in those flights at a time. Beyond it: `Busy`.
+    pub requests_max: usize,
     /// Requests that may be in doubt at a time. Beyond it: `Busy`.
     pub parked_max: usize,
     /// How long a request is tried if its frame does not say, milliseconds.
@@ -85,6 +87,7 @@ pub struct Desk {
     departures: Vec<Box<Flight>>,
     replies: Vec<Reply>,
     away: usize,
+    away_requests: usize,
     counts: DeskCounts,
     /// The lane looked at last: a hot product's frames find theirs without hashing.
     last_lane: Option<(ProductId, Arc<Lane>)>,
@@ -103,6 +106,7 @@ impl Desk {
             departures: Vec::new(),
             replies: Vec::new(),
             away: 0,
+            away_requests: 0,
             counts: DeskCounts::default(),
             last_lane: None,
             gate: None,
@@ -118,7 +122,8 @@ impl Desk {
             return;
         }
         let writes = !matches!(ask, Ask::Reservations(_) | Ask::Products(_) | Ask::Page(_));
-        if self.away >= self.limits.flights_max || (writes && !self.board.is_admitting()) {
+        let full = self.away >= self.limits.flights_max || self.away_requests >= self.limits.requests_max;
+        if full || (writes && !self.board.is_admitting()) {
             self.reply_all(caller, ask.len(), Answer::busy(RETRY_AFTER_MS));
             return;
         }
@@ -181,6 +186,8 @@ impl Desk {
     /// If it is not one of this desk's, or not answered.
     pub fn settle(&mut self, mut flight: Box<Flight>) {
         self.away = self.away.checked_sub(1).expect("only what went away comes back");
+        self.away_requests =
+            self.away_requests.checked_sub(flight.len()).expect("what comes back is what went away");
         let key = flight.origin.frame as usize;
         match std::mem::take(&mut flight.answers) {
             Answers::Plain(answers) if flight.lines.is_empty() => {
@@ -356,10 +363,11 @@ impl Desk {
                 answers: Answers::default(),
             });
             self.away += 1;
+            self.away_requests += flight.len();
             if self.away > self.limits.flights_max {
-                self.bounce(flight)
+                self.bounce(flight);
             } else {
-                self.departures.push(flight)
+                self.departures.push(flight);
             }
         }
         self.finish(frame as usize);
@@ -382,6 +390,7 @@ impl Desk {
         let key = self.frames.insert(OpenFrame::new(caller, deadline_ms, lines));
         flight.origin = Origin { thread: self.thread, frame: key as u32 };
         self.away += 1;
+        self.away_requests += flight.len();
         self.departures.push(flight);
     }
 

@@ -1,12 +1,12 @@
 //! A replica: raft around the ledger. Inputs are method calls, outputs are [`Actions`]; the shell owns the threads.
 //!
 //! - [`disk`]: what it asks of the disk
-//! - [`log`]: the log in memory, for raft
-//! - [`batch`]: flights → entries
-//! - [`pending`]: proposed entries and who waits for them
-//! - [`reads`]: what is answered without the log
-//! - [`ready`]: raft's `Ready`, duty by duty
-//! - [`publish`]: what it writes on the board
+//! - `log`: the log in memory, for raft
+//! - `batch`: flights → entries
+//! - `pending`: proposed entries and who waits for them
+//! - `reads`: what is answered without the log
+//! - `ready`: raft's `Ready`, duty by duty
+//! - `publish`: what it writes on the board
 //!
 //! The caller's duties:
 //! 1. Hand in flights, ticks and reports of the disk as they come, then call [`Replica::drive`] once for all of them.

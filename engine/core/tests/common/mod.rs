@@ -54,8 +54,13 @@ pub struct TestNode {
     correlation: u64,
 }
 
-pub const LIMITS: DeskLimits =
-    DeskLimits { flights_max: 64, parked_max: 1000, budget_default_ms: 1000, budget_max_ms: 10_000 };
+pub const LIMITS: DeskLimits = DeskLimits {
+    flights_max: 64,
+    requests_max: 50_000,
+    parked_max: 1000,
+    budget_default_ms: 1000,
+    budget_max_ms: 10_000,
+};
 
 impl TestNode {
     /// A node on an empty disk, its gate open.
@@ -73,14 +78,14 @@ impl TestNode {
         let (snapshot, ledger) = match &disk.snapshot {
             Some((meta, sections)) => {
                 let sections = sections.iter().map(Vec::as_slice);
-                (meta.clone(), Ledger::from_sections(sections, 0, 99).unwrap())
+                (meta.clone(), Ledger::from_sections(sections, 0, 99).expect("the image is whole"))
             }
             None => (SnapshotMeta { index: 0, term: 0, members }, Ledger::new(Settings::default(), 3)),
         };
         let recovered =
             Recovered { snapshot, ledger, hard_state: disk.hard_state, entries: disk.entries.clone() };
         let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes: u64::MAX };
-        let replica = Replica::new(config, recovered, Arc::clone(&board)).unwrap();
+        let replica = Replica::new(config, recovered, Arc::clone(&board)).expect("snapshot and log fit");
         let desk = Desk::new(0, Arc::clone(&board), LIMITS);
         let now = Moment { mono_ms: 1, wall_ms };
         Self {
@@ -245,11 +250,11 @@ impl TestNode {
 
     /// What the gate has for a product.
     pub fn tokens(&self, product: u64) -> u64 {
-        self.gate().unwrap().lane(ProductId(product)).unwrap().tokens.free()
+        self.gate().expect("open").lane(ProductId(product)).expect("known").tokens.free()
     }
 
     pub fn free(&self, product: u64) -> u64 {
-        self.replica.ledger().product(ProductId(product)).unwrap().free
+        self.replica.ledger().product(ProductId(product)).expect("known").free
     }
 
     /// The log's last index.
