@@ -376,3 +376,22 @@ fn a_node_with_nothing_to_do_is_not_told_to_hurry() {
     node.board.set_admitting(false);
     assert!(node.replica.due_in_ms(node.now) > 0, "time has no room on a full disk");
 }
+
+#[test]
+fn a_frame_whose_time_is_over_is_told_that_nobody_knows_and_a_resolve_settles_it() {
+    let mut node = TestNode::new();
+    node.put(1, 10, TERMS);
+    let frame = node.send(Kind::Reserve, Ask::Reserve(&[item(1, 1, 1, 1)]));
+    node.drive();
+    node.pass(1001);
+    node.desk.expire(node.now);
+    node.drive();
+    assert_eq!(status(node.plain(frame)[0]), Status::Unknown);
+    // Another frame takes the name; the late answer must not reach it.
+    let other = node.send(Kind::Reserve, Ask::Reserve(&[item(2, 1, 2, 1), item(3, 1, 3, 1)]));
+    node.settle();
+    assert_eq!(node.plain(other).into_iter().map(status).collect::<Vec<_>>(), [Status::Reserved; 2]);
+    assert!(node.replies.is_empty());
+    assert_eq!(node.resolve(1).state(), State::Held);
+    assert_eq!(node.tokens(1), node.free(1));
+}
