@@ -75,7 +75,7 @@ pub(crate) fn workload(number: u64, len_max: u64) -> Append {
     // Each append adds three entries; each seventh begins a new term and first takes two of the old ones back.
     let terms = number / 7;
     let keep = 3 * number - 2 * terms;
-    let len = usize::try_from(number * 37 % len_max).unwrap();
+    let len = usize::try_from(number * 7919 % len_max).unwrap();
     let mut step = append(entries(keep + 1, keep + 3, 1 + terms, len), 1 + terms, keep.saturating_sub(5));
     step.compact_to = keep.saturating_sub(40);
     step
