@@ -22,7 +22,7 @@ use crate::retry::{Attempts, Next, Repeat};
 impl Client {
     /// Takes units for many orders. The results are in the order of the orders.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

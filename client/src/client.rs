@@ -103,7 +103,7 @@ impl Client {
 
     /// Takes units of a product for a user. A refusal is an outcome, not an error.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -163,7 +163,7 @@ impl Client {
 
     /// Tells what became of an id; one that has no outcome yet is killed by asking, so that it never gets one.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -229,7 +229,7 @@ impl Client {
 
     /// All products, read a page at a time as they are asked for.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
