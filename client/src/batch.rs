@@ -12,7 +12,8 @@ use sluice_protocol::{Answer, Kind, ReservationId};
 use tokio::time::{Instant, sleep};
 
 use crate::call::{Asked, Lost, Reply};
-use crate::client::{Client, End, is_dead, wait_until};
+use crate::client::Client;
+use crate::client::settle::{End, is_dead, wait_until};
 use crate::error::Error;
 use crate::order::{Order, Reserve};
 use crate::outcome::{CancelOutcome, ConfirmOutcome, ReserveOutcome};
@@ -20,6 +21,26 @@ use crate::retry::{Attempts, Next, Repeat};
 
 impl Client {
     /// Takes units for many orders. The results are in the order of the orders.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sluice_engine::testing::Server::start();
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let client = sluice_client::Client::connect(&server.url()).await?;
+    /// # let terms = sluice_client::Terms {
+    /// #     opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 60_000, unlimited: false,
+    /// # };
+    /// # let _ = client.put_product(7, 100, terms).await?;
+    /// use sluice_client::Reserve;
+    ///
+    /// let orders: Vec<Reserve> = (1..=50_u64).map(|user| Reserve::new(7, user, 1)).collect();
+    /// for (order, result) in orders.iter().zip(client.reserve_many(&orders).await) {
+    ///     assert!(result?.is_reserved(), "{order:?}");
+    /// }
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// Each is as [`Client::reserve_with`] would have returned it.
     pub async fn reserve_many(&self, orders: &[Reserve]) -> Vec<Result<ReserveOutcome, Error>> {
@@ -82,7 +103,7 @@ impl Client {
                 Err(_) => *result = Err(Error::Unresolved { id: *id }),
             }
         }
-        // An id that others may have used for something else is sent again: see `Client::settle_doubt`.
+        // An id that others may have used for something else is sent again: see `settle_doubt`.
         let foreign: Vec<usize> =
             (0..doubts.len()).filter(|nth| told[*nth].is_ok() && !orders[doubts[*nth]].is_fresh()).collect();
         let again: Vec<Reserve> = foreign.iter().map(|nth| orders[doubts[*nth]]).collect();

@@ -22,8 +22,8 @@ pub const RESOLVE_BUDGET_DEFAULT: Duration = Duration::from_secs(3);
 /// How late a reply may be before its connection is given up, unless it is set.
 pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(1);
 
-/// How long [`Builder::connect`] waits for the first connection.
-pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long [`Builder::connect`] waits for the first connection unless it is set.
+pub const CONNECT_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Connections of one client.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -41,6 +41,7 @@ pub struct Builder {
     deadline: Duration,
     resolve_budget: Duration,
     patience: Duration,
+    connect_deadline: Duration,
 }
 
 impl Builder {
@@ -52,6 +53,7 @@ impl Builder {
             deadline: DEADLINE_DEFAULT,
             resolve_budget: RESOLVE_BUDGET_DEFAULT,
             patience: PATIENCE_DEFAULT,
+            connect_deadline: CONNECT_DEADLINE_DEFAULT,
         }
     }
 
@@ -93,8 +95,13 @@ impl Builder {
         self
     }
 
-    /// Makes the client and waits until a server has greeted it, up to 5 s. Afterwards the client keeps itself
-    /// connected.
+    /// How long [`Builder::connect`] waits for a server to greet.
+    pub fn connect_deadline(mut self, deadline: Duration) -> Self {
+        self.connect_deadline = deadline;
+        self
+    }
+
+    /// Makes the client and waits until a server has greeted it. Afterwards the client keeps itself connected.
     ///
     /// # Errors
     /// [`Error::Url`], [`Error::Setting`]; [`Error::Disconnected`] if nobody answers; [`Error::Handshake`] or
@@ -113,7 +120,7 @@ impl Builder {
             jitter: Jitter::new(),
         };
         let client = Client::start(common, self.connections, self.deadline, self.resolve_budget);
-        client.with_deadline(CONNECT_DEADLINE).ping().await?;
+        client.with_deadline(self.connect_deadline).ping().await?;
         Ok(client)
     }
 
@@ -133,6 +140,7 @@ impl Builder {
             ("deadline", self.deadline),
             ("resolve_budget", self.resolve_budget),
             ("patience", self.patience),
+            ("connect_deadline", self.connect_deadline),
         ];
         let longest = Duration::from_millis(u64::from(BUDGET_MS_MAX));
         for (setting, duration) in durations {

@@ -1,29 +1,26 @@
 //! [`Client`]: one method for each thing that can be asked.
 //!
-//! Each call runs in its caller's own future: it queues the request, waits, judges what came back, pauses,
-//! tries again, and at the end resolves what is in doubt. So a dropped future leaves nothing running.
-//! Deliberately not here: sockets ([`crate::connection`]), the rules of repetition ([`crate::retry`]), rows
-//! of requests ([`crate::batch`]).
+//! Each call runs in its caller's own future, so a dropped future leaves nothing running. Deliberately not
+//! here: how a call is brought to its end ([`settle`]), rows of requests ([`crate::batch`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, PutProductItem, Terms};
-use sluice_protocol::{Answer, Kind, ProductId, ReservationId, Status, UserId};
-use tokio::time::{Instant, sleep, timeout_at};
+use sluice_protocol::{Kind, ProductId, ReservationId, UserId};
 
 use crate::builder::Builder;
-use crate::call::{Asked, Call, Lost, Reply};
+use crate::call::{Asked, Reply};
 use crate::connection::{Common, Link};
 use crate::error::Error;
-use crate::order::{Directed, Order, Reserve, StockChange};
+use crate::order::{Directed, Reserve, StockChange};
 use crate::outcome::{
     CancelOutcome, ConfirmOutcome, PutOutcome, ReserveOutcome, Resolution, SealOutcome, StockOutcome,
 };
-use crate::retry::{Attempts, Because, Next, Repeat};
 use crate::view::{Product, Products, Reservation};
-use crate::waiter::{self, Wait};
+
+pub(crate) mod settle;
 
 /// A client of a Sluice server or cluster. Cheap to clone; all clones share its connections.
 ///
@@ -44,14 +41,6 @@ struct Shared {
     links: Vec<Link>,
     turn: AtomicUsize,
     resolve_budget: Duration,
-}
-
-/// Why a call has no final answer.
-pub(crate) enum End {
-    /// It may have been done.
-    Doubt,
-    /// Certainly nothing was done.
-    Nothing(Error),
 }
 
 impl Client {
@@ -114,10 +103,37 @@ impl Client {
 
     /// Takes units of a product for a user. A refusal is an outcome, not an error.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sluice_engine::testing::Server::start();
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let client = sluice_client::Client::connect(&server.url()).await?;
+    /// # let terms = sluice_client::Terms {
+    /// #     opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 60_000, unlimited: false,
+    /// # };
+    /// # let _ = client.put_product(7, 100, terms).await?;
+    /// use sluice_client::{Error, Reserve, ReserveOutcome, fresh_id};
+    ///
+    /// let id = fresh_id(); // kept with the order, before anything is sent
+    /// match client.reserve_with(Reserve::new(7, 4242, 2).fresh_id(id)).await {
+    ///     Ok(ReserveOutcome::Reserved { deadline_ms, .. }) => println!("pay until {deadline_ms}"),
+    ///     Ok(refused) => println!("no, for good: {refused:?}"),
+    ///     Err(Error::Unresolved { id }) => println!("ask resolve({id}) until it tells"),
+    ///     Err(error) => println!("nothing was taken: {error}"),
+    /// }
+    ///
+    /// // The same id again takes nothing more.
+    /// let again = client.reserve_with(Reserve::new(7, 4242, 2).id(id)).await?;
+    /// assert!(matches!(again, ReserveOutcome::Reserved { repeated: true, .. }));
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// Only if there is no outcome. All but two mean that nothing was taken: [`Error::Unresolved`], when the
-    /// reply was lost and nobody could be asked (call [`Client::resolve`] with the id); and none other.
-    /// [`Error::Killed`] means that the reply was lost, nothing was taken, and the id is dead.
+    /// Only if there is no outcome. [`Error::Unresolved`] means that the reply was lost and nobody could be asked:
+    /// call [`Client::resolve`] with the id. With any other error nothing was done; after [`Error::Killed`] the id
+    /// is dead.
     pub async fn reserve_with(&self, order: Reserve) -> Result<ReserveOutcome, Error> {
         let id = order.reservation();
         let answer = self.settle(&order).await?;
@@ -146,6 +162,26 @@ impl Client {
     }
 
     /// Tells what became of an id; one that has no outcome yet is killed by asking, so that it never gets one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sluice_engine::testing::Server::start();
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let client = sluice_client::Client::connect(&server.url()).await?;
+    /// # let terms = sluice_client::Terms {
+    /// #     opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 60_000, unlimited: false,
+    /// # };
+    /// # let _ = client.put_product(7, 100, terms).await?;
+    /// use sluice_client::{Reserve, ReserveOutcome, Resolution, fresh_id};
+    ///
+    /// let id = fresh_id();
+    /// assert!(matches!(client.resolve(id).await?, Resolution::Never { .. }));
+    /// let late = client.reserve_with(Reserve::new(7, 4242, 1).id(id)).await?;
+    /// assert!(matches!(late, ReserveOutcome::Fenced { .. }));
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Unresolved`] if no reply came until the deadline: ask again.
@@ -192,6 +228,24 @@ impl Client {
     }
 
     /// All products, read a page at a time as they are asked for.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sluice_engine::testing::Server::start();
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let client = sluice_client::Client::connect(&server.url()).await?;
+    /// # let terms = sluice_client::Terms {
+    /// #     opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 60_000, unlimited: false,
+    /// # };
+    /// # let _ = client.put_product(7, 100, terms).await?;
+    /// let mut products = client.products();
+    /// while let Some(product) = products.next().await? {
+    ///     assert_eq!(product.stock, product.free + product.held + product.sold);
+    /// }
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn products(&self) -> Products {
         Products::new(self.clone())
     }
@@ -292,150 +346,4 @@ impl Client {
             _ => Err(Error::Unanswered),
         }
     }
-}
-
-/// How calls are brought to an end.
-impl Client {
-    /// Sends an order until it has a final answer; resolves it if none came and one might be due.
-    async fn settle(&self, order: &impl Order) -> Result<Answer, Error> {
-        let mut attempts = Attempts::new(Repeat::Named, u8::from(!order.is_fresh()));
-        let deadline = Instant::now() + self.deadline;
-        let asked = |attempt| order.asked(attempt);
-        match self.pursue(order.kind(), asked, &mut attempts, deadline).await {
-            Ok(reply) => reply.answer().ok_or(Error::Unresolved { id: order.id() }),
-            Err(End::Nothing(error)) => Err(error),
-            Err(End::Doubt) => self.settle_doubt(order, attempts.number()).await,
-        }
-    }
-
-    /// Asks what became of an order, or kills it. Has its own short budget, behind the call's deadline.
-    async fn settle_doubt(&self, order: &impl Order, attempt: u8) -> Result<Answer, Error> {
-        let id = order.id();
-        let deadline = Instant::now() + self.shared.resolve_budget;
-        let mut attempts = Attempts::new(Repeat::Harmless, 0);
-        let asked = |_| Asked::Id(IdItem::new(id));
-        let told = match self.pursue(Kind::Resolve, asked, &mut attempts, deadline).await {
-            Ok(reply) => reply.answer().ok_or(Error::Unresolved { id })?,
-            Err(_) => return Err(Error::Unresolved { id }),
-        };
-        if is_dead(&told) {
-            return Err(Error::Killed { id });
-        }
-        if order.is_fresh() {
-            return Ok(told);
-        }
-        // The id has an outcome, but others may have used it for something else. Sent again it can take nothing
-        // any more, and the ledger compares what was asked.
-        let mut attempts = Attempts::new(Repeat::Harmless, attempt.max(1));
-        let asked = |attempt| order.asked(attempt);
-        match self.pursue(order.kind(), asked, &mut attempts, deadline).await {
-            Ok(reply) => reply.answer().ok_or(Error::Unresolved { id }),
-            Err(_) => Err(Error::Unresolved { id }),
-        }
-    }
-
-    /// Sends a request about an id, whose repetition does no harm, until it has a final answer.
-    async fn insist(&self, kind: Kind, id: ReservationId, item: IdItem) -> Result<Answer, Error> {
-        let mut attempts = Attempts::new(Repeat::Harmless, 0);
-        let deadline = Instant::now() + self.deadline;
-        match self.pursue(kind, |_| Asked::Id(item), &mut attempts, deadline).await {
-            Ok(reply) => reply.answer().ok_or(Error::Unresolved { id }),
-            Err(End::Nothing(error)) => Err(error),
-            Err(End::Doubt) => Err(Error::Unresolved { id }),
-        }
-    }
-
-    /// Sends anything else whose repetition does no harm.
-    async fn read(&self, kind: Kind, asked: &Asked) -> Result<Reply, Error> {
-        let mut attempts = Attempts::new(Repeat::Harmless, 0);
-        let deadline = Instant::now() + self.deadline;
-        match self.pursue(kind, |_| asked.clone(), &mut attempts, deadline).await {
-            Ok(reply) => Ok(reply),
-            Err(End::Nothing(error)) => Err(error),
-            Err(End::Doubt) => Err(Error::Unanswered),
-        }
-    }
-
-    /// Attempts and pauses until there is a final reply, or none can come any more.
-    async fn pursue(
-        &self,
-        kind: Kind,
-        asked: impl Fn(u8) -> Asked,
-        attempts: &mut Attempts,
-        deadline: Instant,
-    ) -> Result<Reply, End> {
-        loop {
-            let fate = match self.submit(kind, asked(attempts.number()), deadline).await {
-                Ok(wait) => wait_until(wait, deadline).await,
-                Err(lost) => Err(lost),
-            };
-            match attempts.judge(fate, deadline.saturating_duration_since(Instant::now()), self.jitter()) {
-                Next::Done(reply) => return Ok(reply),
-                Next::Pause(pause) => sleep(pause).await,
-                Next::Doubt => return Err(End::Doubt),
-                Next::Nothing(because) => return Err(End::Nothing(self.error(because))),
-            }
-        }
-    }
-
-    /// Queues a request, waiting for room if there is none.
-    pub(crate) async fn submit(&self, kind: Kind, asked: Asked, deadline: Instant) -> Result<Wait, Lost> {
-        let (promise, wait) = waiter::pair();
-        let queue = &self.link().queue;
-        match timeout_at(deadline, queue.send(Call { kind, asked, deadline, promise })).await {
-            Ok(Ok(())) => Ok(wait),
-            Ok(Err(_)) => Err(Lost::Closed),
-            Err(_) => Err(Lost::Unsent),
-        }
-    }
-
-    /// Connections take turns, without those that cannot connect as long as another can.
-    fn link(&self) -> &Link {
-        let links = &self.shared.links;
-        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
-        (0..links.len())
-            .map(|ahead| &links[turn.wrapping_add(ahead) % links.len()])
-            .find(|link| !link.is_failing())
-            .unwrap_or(&links[turn % links.len()])
-    }
-
-    /// What certainly nothing was done because of, as the caller hears it.
-    pub(crate) fn error(&self, because: Because) -> Error {
-        let trouble = || self.shared.links.iter().find_map(Link::trouble);
-        match because {
-            Because::Busy { retry_after_ms } => Error::Busy { retry_after_ms },
-            Because::Full { retry_after_ms } => Error::Full { retry_after_ms },
-            Because::NotLeader => Error::NotLeader,
-            Because::Unsent | Because::Hopeless => trouble().map_or(Error::Deadline, Error::from),
-            Because::Closed => Error::Closed,
-        }
-    }
-
-    pub(crate) fn jitter(&self) -> &crate::retry::Jitter {
-        &self.shared.common.jitter
-    }
-
-    pub(crate) fn resolve_budget(&self) -> Duration {
-        self.shared.resolve_budget
-    }
-
-    /// Items that every connection's server allows in a frame.
-    pub(crate) fn items_max(&self) -> usize {
-        self.shared.links.iter().map(Link::items_max).min().expect("a client has a connection")
-    }
-}
-
-/// Waits for a reply; at the deadline, stops and says what is certain.
-pub(crate) async fn wait_until(mut wait: Wait, deadline: Instant) -> Result<Reply, Lost> {
-    match timeout_at(deadline, &mut wait).await {
-        Ok(fate) => fate,
-        Err(_) => wait.give_up(),
-    }
-}
-
-/// Whether a resolve says that the id took nothing and never will.
-pub(crate) fn is_dead(told: &Answer) -> bool {
-    use sluice_protocol::State;
-    told.status() == Some(Status::Fenced)
-        || (told.status() == Some(Status::Already) && told.state() == State::Fenced)
 }

@@ -1,6 +1,6 @@
 //! The client of Sluice, the stock engine of flash sales.
 //!
-//! ```no_run
+//! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let server = sluice_engine::testing::Server::start();
 //! # let url = server.url();
@@ -62,7 +62,8 @@ pub mod view;
 mod waiter;
 
 pub use builder::{
-    Builder, CONNECT_DEADLINE, CONNECTIONS_MAX, DEADLINE_DEFAULT, PATIENCE_DEFAULT, RESOLVE_BUDGET_DEFAULT,
+    Builder, CONNECT_DEADLINE_DEFAULT, CONNECTIONS_MAX, DEADLINE_DEFAULT, PATIENCE_DEFAULT,
+    RESOLVE_BUDGET_DEFAULT,
 };
 pub use client::Client;
 pub use error::Error;

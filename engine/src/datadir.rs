@@ -114,12 +114,17 @@ impl DataDir {
         if !path.exists() {
             make_durably(path).map_err(|e| io_error(path, "creating the data directory", e))?;
         }
+        if !path.join(LOCK_FILE).exists() {
+            // Not so much as a lock is put into what may be somebody else's.
+            check_names(path)?;
+        }
         let lock = take_lock(path)?;
         let file = path.join(IDENTITY_FILE);
         let identity = match fs::read(&file) {
             Ok(bytes) => Some(parse(&bytes, &file, path)?),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                check_half_made(path)?;
+                check_names(path)?;
+                check_unused(path)?;
                 None
             }
             Err(e) => return Err(io_error(&file, "reading", e)),
@@ -160,6 +165,11 @@ impl DataDir {
     }
 }
 
+/// Whether the creation of a data directory has ended, so that whatever is missing from now on was lost.
+pub(crate) fn is_sealed(path: &Path) -> bool {
+    path.join(IDENTITY_FILE).exists()
+}
+
 /// Bytes that an ordinary process may still write on the file system of `path`.
 ///
 /// # Errors
@@ -169,13 +179,17 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Makes a directory and those above it that are missing, each of them durable.
 fn make_durably(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)?;
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
-        Some(parent) => sync_dir(parent),
-        None => Ok(()),
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !parent.exists() {
+        make_durably(parent)?;
     }
+    fs::create_dir(path)?;
+    sync_dir(parent)
 }
 
 /// The lock is the kernel's and goes with the process, however that ends. The number in the file is for people.
@@ -201,15 +215,21 @@ fn take_lock(dir: &Path) -> Result<File, DataDirError> {
     Ok(file)
 }
 
-fn check_half_made(dir: &Path) -> Result<(), DataDirError> {
+/// A directory without an identity holds nothing but what a creation puts there before.
+fn check_names(dir: &Path) -> Result<(), DataDirError> {
     let io = |e| io_error(dir, "listing", e);
     for item in fs::read_dir(dir).map_err(io)? {
         let name = item.map_err(io)?.file_name();
-        if !HALF_MADE.iter().any(|known| name == *known) {
+        if name != IDENTITY_FILE && !HALF_MADE.iter().any(|known| name == *known) {
             let found = name.to_string_lossy().into_owned();
             return Err(DataDirError::Foreign { dir: dir.to_path_buf(), found });
         }
     }
+    Ok(())
+}
+
+/// An identity that is missing beside a log in use was lost, not yet to be written.
+fn check_unused(dir: &Path) -> Result<(), DataDirError> {
     if SledStore::was_used(dir)? {
         let file = dir.join(IDENTITY_FILE);
         return Err(DataDirError::Damaged {

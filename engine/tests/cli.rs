@@ -51,7 +51,10 @@ fn what_parses_and_what_does_not() {
         ("status", true),
         ("status --ops 10.0.0.1:7480 --deadline 1s --json", true),
         ("product put 7 --stock 1000", true),
-        ("product put 7 --stock 1000 --limit 2 --hold 10m --opens +5m --closes 2026-11-28T20:00:00Z", true),
+        (
+            "product put 7 --stock 1000 --per-user-limit 2 --hold 10m --opens +5m --closes 2026-11-28T20:00:00Z",
+            true,
+        ),
         ("product put 7 --unlimited", true),
         ("product put 7 --keep-stock --opens never", true),
         ("product put 7", false),
@@ -100,7 +103,7 @@ fn help_tells_the_exit_codes() {
 #[test]
 fn every_flag_of_a_setting_is_in_the_help() {
     let output = sluice(&["check-config", "--help"]);
-    for flag in ["--listen <IP:PORT>", "--idle-timeout <TIME>", "--flights-bytes-max <SIZE>", "[limits]:"] {
+    for flag in ["--listen <IP:PORT>", "--idle-timeout <TIME>", "--reply-bytes-max <SIZE>", "[limits]:"] {
         assert!(out(&output).contains(flag), "{flag} in {}", out(&output));
     }
 }
@@ -141,7 +144,7 @@ fn a_right_configuration_is_0_and_printed() {
 #[test]
 fn nobody_there_is_3() {
     let url = format!("sluice://127.0.0.1:{}", closed_port());
-    let output = sluice(&["reserve", "7", "--user", "42", "--server", &url, "--json"]);
+    let output = sluice(&["reserve", "7", "--user", "42", "--server", &url, "--deadline", "100ms", "--json"]);
     assert_eq!(output.status.code(), Some(3));
     let object = json(&output);
     assert_eq!(

@@ -16,8 +16,10 @@ use crate::ledger::command::Group;
 pub struct Origin {
     /// The net thread.
     pub thread: u16,
-    /// That thread's name for the frame.
+    /// That thread's name for the frame. Names are used again.
     pub frame: u32,
+    /// Tells frames of one name apart.
+    pub serial: u32,
 }
 
 /// What a flight asks for.

@@ -2,7 +2,7 @@
 //!
 //! How to drive it, in this order:
 //! 1. Read into [`Session::read_buffer`].
-//! 2. Call [`Session::next`] until it returns [`Step::Starved`] or [`Step::Full`]; after `Full` stop reading until a
+//! 2. Call [`Session::step`] until it returns [`Step::Starved`] or [`Step::Full`]; after `Full` stop reading until a
 //!    reply has been given. A [`SessionFault`] is the end: write out [`Session::outgoing`] and close.
 //! 3. Give each reply to [`Session::reply`] as it comes; replies may come in any order.
 //! 4. Write [`Session::outgoing`] to the socket and [`Session::wrote`] what it took.
@@ -82,7 +82,7 @@ impl Ask<'_> {
     }
 }
 
-/// What [`Session::next`] found.
+/// What [`Session::step`] found.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// A client said hello: answer with [`Session::welcome`].
@@ -185,7 +185,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionFault`]: a fault frame has been queued; write it out and close.
-    pub fn next(&mut self) -> Result<Step<'_>, SessionFault> {
+    pub fn step(&mut self) -> Result<Step<'_>, SessionFault> {
         // Lets go of the last frame, so that its room in the buffer can be used again.
         self.current = BytesMut::new();
         if self.ended {

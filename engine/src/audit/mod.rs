@@ -8,8 +8,8 @@
 //! One rule for those who are audited: after a definite no, or an error that says "nothing was done", try again
 //! under a new id. Whoever heard nothing may use the old one.
 //!
-//! - [`Account`]: what was asked; [`said`]: what was answered
-//! - [`Witness`]: calls through the client crate, put on record
+//! - [`Account`] what was asked; [`said`] what was answered
+//! - [`Witness`] calls through the client crate, put on record
 //! - `judge`: one id's answers; `history`: all events in the order of their sequences
 //!
 //! Deliberately not here: what to do in a sale. The demo and the kill test decide that.

@@ -82,7 +82,7 @@ pub struct PutArgs {
     keep_stock: bool,
     /// Units that one user may have, held and confirmed together; 0 = no limit [default: 0]
     #[arg(long, value_name = "UNITS")]
-    limit: Option<u32>,
+    per_user_limit: Option<u32>,
     /// How long units are held for payment [default: 15m]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     hold: Option<Duration>,
@@ -124,7 +124,7 @@ impl PutArgs {
         Terms {
             opens_ms: self.opens.map_or(before.opens_ms, |when| when.ms(now_ms)),
             closes_ms: self.closes.map_or(before.closes_ms, |when| when.ms(now_ms)),
-            per_user_limit: self.limit.unwrap_or(before.per_user_limit),
+            per_user_limit: self.per_user_limit.unwrap_or(before.per_user_limit),
             hold_ms: self.hold.map_or(before.hold_ms, millis),
             unlimited: before.unlimited,
         }
@@ -147,7 +147,7 @@ fn put_told(product: ProductId, outcome: &PutOutcome) -> Told {
         PutOutcome::Invalid(refused) => invalid(&refused),
         _ => unforeseen(outcome),
     };
-    told.fact("product", Number(product.0))
+    told.about(vec![("product", Number(product.0))])
 }
 
 fn seal_told(product: ProductId, outcome: &SealOutcome) -> Told {
@@ -158,7 +158,7 @@ fn seal_told(product: ProductId, outcome: &SealOutcome) -> Told {
         SealOutcome::Invalid(refused) => invalid(&refused),
         _ => unforeseen(outcome),
     };
-    told.fact("product", Number(product.0))
+    told.about(vec![("product", Number(product.0))])
 }
 
 fn unknown(product: ProductId) -> Told {
@@ -168,7 +168,7 @@ fn unknown(product: ProductId) -> Told {
 fn show_told(product: &Product) -> Told {
     let told = Told::yes("product").at(product.at);
     let terms = [
-        ("limit", Limit(u64::from(product.terms.per_user_limit))),
+        ("per_user_limit", Limit(u64::from(product.terms.per_user_limit))),
         ("hold", Span(u64::from(product.terms.hold_ms))),
         ("opens", Time(product.terms.opens_ms)),
         ("closes", Time(product.terms.closes_ms)),
@@ -259,6 +259,6 @@ impl StockArgs {
             StockOutcome::Invalid(refused) => invalid(&refused),
             _ => unforeseen(outcome),
         };
-        told.fact("product", Number(self.product.0)).fact("quantity", Units(u64::from(self.units)))
+        told.about(vec![("product", Number(self.product.0)), ("quantity", Units(u64::from(self.units)))])
     }
 }

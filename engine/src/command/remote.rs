@@ -31,15 +31,19 @@ pub(super) struct RemoteArgs {
 impl RemoteArgs {
     /// Connects, asks, tells.
     pub(super) fn run(&self, ask: impl AsyncFnOnce(Client) -> Result<Told, Failure>) -> Exit {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return output::complain(&format!("cannot start: {error}"), Exit::Internal),
-        };
-        let told = runtime.block_on(async {
-            let builder = Client::builder().name(CLIENT_NAME).deadline(self.deadline);
+        output::finish(self.told(ask), self.json)
+    }
+
+    fn told(&self, ask: impl AsyncFnOnce(Client) -> Result<Told, Failure>) -> Result<Told, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Internal, "internal", format!("cannot start: {error}")))?;
+        runtime.block_on(async {
+            let builder = Client::builder().name(CLIENT_NAME);
+            let builder = builder.deadline(self.deadline).connect_deadline(self.deadline);
             ask(builder.connect(&self.server).await?).await
-        });
-        output::finish(told, self.json)
+        })
     }
 }
 
@@ -91,8 +95,8 @@ mod tests {
     fn a_url_that_is_none_is_a_mistake_of_the_command_line() {
         let args =
             RemoteArgs { server: "localhost:7400".to_owned(), deadline: Duration::from_secs(1), json: true };
-        let exit = args.run(async |_| panic!("there is nobody to ask"));
-        assert_eq!(exit, Exit::Usage);
+        let failure = args.told(async |_| panic!("there is nobody to ask")).unwrap_err();
+        assert_eq!(failure.json()["exit"], 2);
     }
 
     #[test]
@@ -104,6 +108,7 @@ mod tests {
             deadline: Duration::from_millis(50),
             json: true,
         };
-        assert_eq!(args.run(async |_| panic!("there is nobody to ask")), Exit::Unavailable);
+        let failure = args.told(async |_| panic!("there is nobody to ask")).unwrap_err();
+        assert_eq!((&failure.json()["exit"], &failure.json()["error"]), (&3.into(), &"disconnected".into()));
     }
 }

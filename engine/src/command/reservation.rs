@@ -65,11 +65,13 @@ fn reserve_told(order: &Reserve, outcome: &ReserveOutcome) -> Told {
         ReserveOutcome::Invalid(refused) => invalid(&refused),
         _ => unforeseen(outcome),
     };
-    told.fact("id", Text(order.reservation().to_string()))
-        .fact("product", Number(order.product().0))
-        .fact("user", Number(order.user().0))
-        .fact("quantity", Units(u64::from(order.quantity())))
-        .at(outcome.at())
+    let asked = vec![
+        ("id", Text(order.reservation().to_string())),
+        ("product", Number(order.product().0)),
+        ("user", Number(order.user().0)),
+        ("quantity", Units(u64::from(order.quantity()))),
+    ];
+    told.about(asked).at(outcome.at())
 }
 
 /// A hold that is over. Confirmed means that the id has its units, for good.
@@ -116,7 +118,7 @@ fn confirm_told(id: ReservationId, outcome: &ConfirmOutcome) -> Told {
         ConfirmOutcome::Invalid(refused) => invalid(&refused),
         _ => unforeseen(outcome),
     };
-    told.fact("id", Text(id.to_string()))
+    told.about(vec![("id", Text(id.to_string()))])
 }
 
 /// Give a reservation back, or make sure that it never happens.
@@ -156,7 +158,7 @@ fn cancel_told(id: ReservationId, outcome: &CancelOutcome) -> Told {
         CancelOutcome::Invalid(refused) => invalid(&refused),
         _ => unforeseen(outcome),
     };
-    told.fact("id", Text(id.to_string()))
+    told.about(vec![("id", Text(id.to_string()))])
 }
 
 /// Tell what became of an id; one without an outcome is killed by asking, so that it never gets one.
@@ -196,7 +198,7 @@ fn resolve_told(id: ReservationId, resolution: &Resolution) -> Told {
         Resolution::Invalid(refused) => invalid(&refused),
         _ => unforeseen(resolution),
     };
-    told.fact("id", Text(id.to_string()))
+    told.about(vec![("id", Text(id.to_string()))])
 }
 
 /// Show a reservation.

@@ -3,7 +3,7 @@
 //! What people and supervisors see of a node's life: one line on standard output once it can serve, systemd's
 //! notifications, log lines on standard error, an exit code. Deliberately not here: what a node is made of.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use clap::Args;
@@ -106,7 +106,11 @@ fn exit_of(error: &NodeError) -> Exit {
 fn log_to_stderr(filter: &str) {
     let filter = EnvFilter::try_new(filter).expect("the configuration has checked the filter");
     // There is another subscriber only if a program has set its own before it came here: that one is to be kept.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
 }
 
 /// Tells systemd, if it is there.

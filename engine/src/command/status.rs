@@ -95,7 +95,7 @@ fn told(stats: &Stats) -> Told {
         .fact(
             "log",
             Text(format!(
-                "{:.1} MiB, {} to {}",
+                "{:.1} MiB, entries {} to {}",
                 log.disk_bytes as f64 / MIB,
                 log.first_index,
                 log.last_index
@@ -103,9 +103,13 @@ fn told(stats: &Stats) -> Told {
         )
         .fact(
             "applied",
-            Text(format!("{}, ledger time {} behind", ledger.applied_index, behind(ledger.lag_seconds))),
+            Text(format!(
+                "up to entry {}, ledger time {} behind",
+                ledger.applied_index,
+                behind(ledger.lag_seconds)
+            )),
         )
-        .fact("snapshot", Text(format!("up to {}", log.snapshot_index)))
+        .fact("snapshot", Text(format!("up to entry {}", log.snapshot_index)))
 }
 
 fn conservation(error: i64) -> String {

@@ -63,6 +63,13 @@ impl Told {
         self
     }
 
+    /// Puts facts before those that are there: what was asked comes before what came of it.
+    #[must_use]
+    pub(super) fn about(mut self, facts: Facts) -> Self {
+        self.facts.splice(0..0, facts);
+        self
+    }
+
     /// Adds a list under a name: things that have the same facts.
     #[must_use]
     pub(super) fn list(mut self, name: &'static str, rows: Vec<Facts>) -> Self {
@@ -177,7 +184,8 @@ fn say(fact: &Fact, now_ms: Option<u64>) -> String {
         Fact::Units(units) | Fact::Limit(units) => format!("{} units", grouped(*units)),
         Fact::Time(0) => "-".to_owned(),
         Fact::Time(ms) => match now_ms {
-            Some(now_ms) if *ms >= now_ms => format!("{} (in {})", Utc(*ms), Span { ms: ms - now_ms }),
+            Some(now_ms) if *ms == now_ms => format!("{} (now)", Utc(*ms)),
+            Some(now_ms) if *ms > now_ms => format!("{} (in {})", Utc(*ms), Span { ms: ms - now_ms }),
             Some(now_ms) => format!("{} ({} ago)", Utc(*ms), Span { ms: now_ms - ms }),
             None => Utc(*ms).to_string(),
         },

@@ -1,8 +1,8 @@
 //! What a node may be told, parsed into something that can only be valid.
 //!
-//! The way of a value: a flag wins over the file, the file over the default ([`source`]); its text becomes a typed
-//! value within its range ([`value`]), as its one declaration says ([`settings`]); mistakes are collected, all of
-//! them, each with its key, its value, what is allowed and where it came from ([`error`]). Only when there are none
+//! The way of a value: a flag wins over the file, the file over the default (`source`); its text becomes a typed
+//! value within its range (`value`), as its one declaration says (`settings`); mistakes are collected, all of
+//! them, each with its key, its value, what is allowed and where it came from (`error`). Only when there are none
 //! is a [`Config`] built.
 //!
 //! What all nodes of a cluster must agree on ([`ClusterConfig`]) stands apart from what each may choose.

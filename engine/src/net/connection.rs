@@ -159,7 +159,7 @@ impl Connection {
         let mut frames = 0;
         let starved = loop {
             let mut session = self.session.borrow_mut();
-            match session.next() {
+            match session.step() {
                 Ok(Step::Request { kind, correlation, budget_ms, ask }) => {
                     frames += 1;
                     net.metrics().items.add(ask.len() as u64);

@@ -1,9 +1,9 @@
 //! A node: threads and queues around the core; the only place where the paths come together.
 //!
-//! - [`shared`]: what the threads share
-//! - [`recovery`]: from the data directory to a replica
-//! - [`replica`]: the thread that decides
-//! - [`disk`]: the threads that write: log and snapshots
+//! - `shared`: what the threads share
+//! - `recovery`: from the data directory to a replica
+//! - `replica`: the thread that decides
+//! - `disk`: the threads that write: log and snapshots
 //!
 //! Threads: N for the net, one replica, one for the log, one for snapshots, one for the ops port. Data flows one way; only
 //! outcomes come back.

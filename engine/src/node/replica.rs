@@ -204,7 +204,7 @@ impl Turn<'_> {
             (true, true) if !ready => health.ready(),
             (true, true) => {}
             (true, false) => {
-                health.not_ready("the disk is nearly full: nothing is admitted until there is room")
+                health.not_ready("the disk is nearly full: nothing is admitted until there is room");
             }
             (false, _) => health.not_ready("this node does not lead, or its gate is not open yet"),
         }

@@ -39,7 +39,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Ledger time at which this node started, in seconds since 1970.
+    /// When this node started, in seconds since 1970.
     started: MillisGauge = "sluice_start_time_seconds",
 
     /// Connections accepted.

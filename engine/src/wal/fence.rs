@@ -197,3 +197,68 @@ fn decode(bytes: &[u8; SLOT_LEN]) -> Result<Option<(u64, Mark)>, u16> {
     };
     Ok(Some((slot.counter.get(), mark)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(step: u64) -> Mark {
+        Mark { step, index: step * 2, term: 3, entry_crc: 4, compact_to: 1 }
+    }
+
+    fn damage_slot(path: &Path, slot: u64) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[0xee], slot * SLOT_LEN as u64 + 20).unwrap();
+    }
+
+    #[test]
+    fn the_bytes_are_the_documented_ones() {
+        let bytes = encode(9, &Mark { step: 8, index: 7, term: 6, entry_crc: 5, compact_to: 4 });
+        let mut expected = b"SLFENC\x01\x00".to_vec();
+        for number in [9_u64, 8, 7, 6, 4] {
+            expected.extend_from_slice(&number.to_le_bytes());
+        }
+        expected.extend_from_slice(&5_u32.to_le_bytes());
+        expected.extend_from_slice(&crc32fast::hash(&expected).to_le_bytes());
+        expected.resize(SLOT_LEN, 0);
+        assert_eq!(bytes.as_slice(), expected);
+    }
+
+    #[test]
+    fn one_slot_may_be_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal.fence");
+        let mut fence = Fence::create(&path).unwrap();
+        fence.advance(mark(1)).unwrap();
+        fence.advance(mark(2)).unwrap();
+        assert_eq!(Fence::open(&path).unwrap().unwrap().mark(), mark(2));
+        damage_slot(&path, fence.counter % SLOTS);
+        assert_eq!(Fence::open(&path).unwrap().unwrap().mark(), mark(1));
+        damage_slot(&path, (fence.counter + 1) % SLOTS);
+        assert!(matches!(Fence::open(&path), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn no_slot_claims_what_was_drawn_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal.fence");
+        let mut fence = Fence::create(&path).unwrap();
+        fence.advance(mark(5)).unwrap();
+        fence.draw_back(mark(2)).unwrap();
+        damage_slot(&path, fence.counter % SLOTS);
+        assert_eq!(Fence::open(&path).unwrap().unwrap().mark(), mark(2));
+    }
+
+    #[test]
+    fn a_later_format_is_called_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal.fence");
+        Fence::create(&path).unwrap();
+        let mut bytes = encode(100, &mark(1));
+        bytes[6] = 2;
+        let crc = crc32fast::hash(&bytes[..CRC_AT]).to_le_bytes();
+        bytes[CRC_AT..USED_LEN].copy_from_slice(&crc);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(Fence::open(&path), Err(StoreError::NewerFormat { .. })));
+    }
+}

@@ -92,7 +92,7 @@ impl Book {
         let mut entries = chunk(pending.rest);
         let mut removes = Vec::new();
         if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
-            let stale = self.state.end_index.saturating_sub(last.index.max(first.index - 1));
+            let stale = self.state.end_index.saturating_sub(last.index);
             if stale > STEP_REMOVES_MAX as u64 {
                 // Too long for one batch: the suffix is shortened from its end, so that what is left is always the
                 // beginning of the log that was.
@@ -194,3 +194,110 @@ fn chunk(entries: &[LogEntry]) -> &[LogEntry] {
 }
 
 const _: () = assert!(HEADER_LEN + ENTRY_DATA_MAX <= STEP_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use sluice_core::replica::disk::{EntryKind, HardState};
+
+    use super::super::fence::Mark;
+    use super::super::record::{self, STATE_KEY};
+    use super::super::scan::{Sound, scan};
+    use super::*;
+
+    /// A store without files: what would be on disk after each step.
+    #[derive(Default)]
+    struct Disk {
+        book: Book,
+        records: BTreeMap<[u8; 8], Vec<u8>>,
+    }
+
+    impl Disk {
+        /// Carries an append out, and hands what a crash would leave after each of its steps to `look`.
+        fn append(&mut self, append: &Append, mut look: impl FnMut(&Step<'_>, Sound)) {
+            let mut pending = self.book.begin(append);
+            while let Some(step) = self.book.next(&mut pending) {
+                assert!(step.removes.len() <= STEP_REMOVES_MAX && step.entries.len() <= STEP_RECORDS_MAX);
+                for index in &step.removes {
+                    assert!(self.records.remove(&record::key(*index)).is_some(), "{index} was not stored");
+                }
+                for entry in step.entries {
+                    self.records.insert(record::key(entry.index), record::encode_entry(entry, &step.state).0);
+                }
+                if step.entries.is_empty() {
+                    self.records.insert(STATE_KEY, record::encode_state(&step.state));
+                }
+                let sound = scan(self.records.iter().map(Ok), &Mark::default()).unwrap();
+                assert_eq!(sound.book, self.book);
+                assert_eq!(sound.recovered.first_index, self.book.first_index());
+                look(&step, sound);
+            }
+        }
+    }
+
+    fn entries(first: u64, last: u64, term: u64, len: usize) -> Vec<LogEntry> {
+        let data = Bytes::from(vec![7; len]);
+        (first..=last)
+            .map(|index| LogEntry { index, term, kind: EntryKind::Normal, data: data.clone() })
+            .collect()
+    }
+
+    fn append(entries: Vec<LogEntry>, term: u64, commit: u64) -> Append {
+        Append { hard_state: Some(HardState { term, vote: 1, commit }), entries, compact_to: 0 }
+    }
+
+    #[test]
+    fn every_step_of_a_large_append_leaves_a_sound_log() {
+        let mut disk = Disk::default();
+        let all = entries(1, 100, 1, ENTRY_DATA_MAX);
+        let mut ends = Vec::new();
+        disk.append(&append(all.clone(), 1, 100), |step, sound| {
+            let end = step.state.end_index;
+            assert_eq!(sound.recovered.entries, all[..usize::try_from(end).unwrap()]);
+            // The term and the vote are there from the first step; the commit index follows the log.
+            assert_eq!(sound.recovered.hard_state, HardState { term: 1, vote: 1, commit: end });
+            ends.push(end);
+        });
+        assert_eq!(ends, (1..=14).map(|n| (7 * n).min(100)).chain([100]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_long_suffix_goes_before_anything_takes_its_place() {
+        let mut disk = Disk::default();
+        let old = entries(1, 100, 1, 10);
+        disk.append(&append(old.clone(), 1, 20), |_, _| {});
+        let new = entries(21, 60, 2, 10);
+        let mut ends = Vec::new();
+        disk.append(&append(new.clone(), 2, 60), |step, sound| {
+            let end = usize::try_from(step.state.end_index).unwrap();
+            let expected = match step.entries {
+                [] => old[..end].to_vec(),
+                _ => [&old[..20], &new[..end - 20]].concat(),
+            };
+            assert_eq!(sound.recovered.entries, expected);
+            assert_eq!(sound.recovered.hard_state.term, 2);
+            ends.push(end);
+        });
+        // 100 to 52 in steps of sixteen: the first 32 new entries overwrite the rest. Then the other eight.
+        assert_eq!(ends, [84, 68, 52, 60]);
+    }
+
+    #[test]
+    fn the_front_is_removed_beside_whatever_else_is_done() {
+        let mut disk = Disk::default();
+        disk.append(&append(entries(1, 40, 1, 10), 1, 40), |_, _| {});
+        disk.append(&Append { compact_to: 500, ..Append::default() }, |_, sound| {
+            assert_eq!((sound.recovered.first_index, sound.recovered.entries.len()), (501, 0));
+        });
+        disk.append(&append(entries(501, 502, 2, 10), 2, 500), |step, sound| {
+            assert_eq!(step.removes, (17..=32).collect::<Vec<_>>());
+            assert_eq!(sound.recovered.entries, entries(501, 502, 2, 10));
+        });
+        disk.append(&append(entries(502, 502, 3, 10), 3, 500), |step, _| {
+            assert_eq!(step.removes, (33..=40).collect::<Vec<_>>());
+        });
+        disk.append(&append(entries(503, 503, 3, 10), 3, 503), |step, _| assert!(step.removes.is_empty()));
+    }
+}

@@ -171,3 +171,102 @@ fn damaged<T>(what: String) -> Result<T, Refusal> {
 fn lost<T>(what: String) -> Result<T, Refusal> {
     Err(Refusal::Lost(what))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sluice_core::replica::disk::{EntryKind, HardState};
+
+    use super::*;
+
+    /// Steps 1 to 6 wrote entries 5 to 10, of terms 1, 1, 2, 2, 3, 3; all up to 6 are in a snapshot.
+    fn records() -> Vec<(Vec<u8>, Vec<u8>)> {
+        (1..=6).map(|step| record_of(step, 4 + step, step.div_ceil(2))).collect()
+    }
+
+    fn state(step: u64) -> State {
+        let hard = HardState { term: step.div_ceil(2), vote: 1, commit: 4 };
+        State { step, end_index: 4 + step, compact_to: 6, hard }
+    }
+
+    fn record_of(step: u64, index: u64, term: u64) -> (Vec<u8>, Vec<u8>) {
+        let entry = LogEntry { index, term, kind: EntryKind::Normal, data: Bytes::from_static(b"data") };
+        (record::key(index).to_vec(), record::encode_entry(&entry, &state(step)).0)
+    }
+
+    fn look(records: &[(Vec<u8>, Vec<u8>)], fence: &Mark) -> Result<Sound, Refusal> {
+        scan(records.iter().cloned().map(Ok), fence)
+    }
+
+    /// The fence that describes the records.
+    fn fence() -> Mark {
+        look(&records(), &Mark::default()).unwrap().mark
+    }
+
+    fn is_lost(records: &[(Vec<u8>, Vec<u8>)], fence: &Mark) -> bool {
+        matches!(look(records, fence), Err(Refusal::Lost(_)))
+    }
+
+    fn is_damaged(records: &[(Vec<u8>, Vec<u8>)]) -> bool {
+        matches!(look(records, &Mark::default()), Err(Refusal::Damaged(_)))
+    }
+
+    #[test]
+    fn a_whole_log_is_sound_with_or_without_its_old_front() {
+        let mut records = records();
+        let sound = look(&records, &fence()).unwrap();
+        assert_eq!((sound.recovered.first_index, sound.recovered.entries.len()), (5, 6));
+        assert_eq!(sound.recovered.hard_state, state(6).hard);
+        records.remove(1);
+        let sound = look(&records, &fence()).unwrap();
+        assert_eq!((sound.recovered.first_index, sound.recovered.entries.len()), (7, 4));
+        records.remove(0);
+        assert_eq!(look(&records, &fence()).unwrap().recovered.first_index, 7);
+    }
+
+    #[test]
+    fn a_log_that_ends_early_or_has_a_hole_is_refused() {
+        for missing in 2..6 {
+            let mut records = records();
+            records.remove(missing);
+            assert!(look(&records, &fence()).is_err(), "without record {missing}");
+        }
+        assert!(is_damaged(&[&records()[..2], &records()[3..]].concat()));
+        assert!(is_lost(&records()[..5], &fence()));
+        assert!(is_lost(&[], &fence()));
+    }
+
+    #[test]
+    fn a_log_that_is_not_the_fences_is_lost() {
+        let fence = fence();
+        assert!(is_lost(&records(), &Mark { step: fence.step + 1, ..fence }));
+        assert!(is_lost(&records(), &Mark { index: fence.index + 1, ..fence }));
+        assert!(is_lost(&records(), &Mark { term: fence.term + 1, ..fence }));
+        assert!(is_lost(&records(), &Mark { entry_crc: fence.entry_crc ^ 1, ..fence }));
+        // What a snapshot stands for is not looked for.
+        assert!(look(&records(), &Mark { index: 5, ..fence }).is_ok());
+    }
+
+    #[test]
+    fn records_that_contradict_each_other_are_damage() {
+        let replaced = |at: usize, record| {
+            let mut records = records();
+            records[at] = record;
+            records
+        };
+        assert!(is_damaged(&replaced(3, record_of(4, 8, 1))), "the term falls");
+        assert!(is_damaged(&replaced(5, record_of(6, 10, 4))), "a term that the hard state has not seen");
+        assert!(!is_damaged(&replaced(4, record_of(6, 9, 3))), "one step may write two entries");
+        assert!(
+            is_damaged(&replaced(3, (record::key(8).to_vec(), record_of(4, 9, 2).1))),
+            "under another's key"
+        );
+        assert!(is_damaged(&replaced(0, (vec![0; 7], record_of(4, 8, 2).1))), "a key of another length");
+        let beyond = [records(), vec![record_of(3, 11, 2)]].concat();
+        assert!(is_damaged(&beyond), "an entry behind the end");
+        let mut state = state(6);
+        state.hard.vote = 2;
+        let disagree = [vec![(STATE_KEY.to_vec(), record::encode_state(&state))], records()].concat();
+        assert!(is_damaged(&disagree), "two states of one step");
+    }
+}

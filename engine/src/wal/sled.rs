@@ -13,7 +13,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::fdatasync;
+use rustix::fs::{FlockOperation, fdatasync, flock};
+use rustix::io::retry_on_intr;
 use sluice_core::replica::disk::Append;
 
 use super::fence::{Fence, Mark};
@@ -22,6 +23,7 @@ use super::plan::{Book, Step};
 use super::record::{self, STATE_KEY};
 use super::scan::{self, Refusal, Sound};
 use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError};
+use crate::datadir::is_sealed;
 use crate::files::{sync_dir, sync_tree};
 
 /// Fixed at creation. A leaf above a quarter of it would go to a blob file: 20 items of 64 KiB stay below.
@@ -64,12 +66,19 @@ impl SledStore {
     /// Makes an empty log in `data_dir`. Durable on return. What a crashed earlier call left behind is completed.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if there is a log already that was used; those of the file system and of sled.
+    /// [`StoreError::Damaged`] if there is a log already that was used, [`StoreError::Lost`] if there must have been
+    /// one because the data directory has its identity; those of the file system and of sled.
     pub fn create(data_dir: &Path) -> Result<(), StoreError> {
         let dir = data_dir.join(STORE_DIR);
         let aside = data_dir.join(STORE_DIR_ASIDE);
         if Self::was_used(data_dir)? {
             return Err(StoreError::damaged(&dir, "a new log was asked for where one has been in use"));
+        }
+        if is_sealed(data_dir) {
+            return Err(StoreError::lost(
+                &dir,
+                "a new log was asked for in a data directory that was complete",
+            ));
         }
         Fence::create(&data_dir.join(FENCE_FILE))?;
         if dir.exists() {
@@ -82,6 +91,7 @@ impl SledStore {
         let db = config(&aside).open().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
         db.flush().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
         drop(db);
+        await_release(&aside.join("db")).map_err(io)?;
         sync_tree(&aside).map_err(io)?;
         fs::rename(&aside, &dir).map_err(io)?;
         sync_dir(data_dir).map_err(io)
@@ -208,7 +218,10 @@ impl SledStore {
         Ok(())
     }
 
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn unless_poisoned<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         if let Some(cause) = &self.poison {
             return Err(StoreError::Poisoned { cause: cause.clone() });
         }
@@ -222,18 +235,21 @@ impl SledStore {
 
 impl LogStore for SledStore {
     fn append(&mut self, step: &Append) -> Result<Appended, StoreError> {
-        self.guarded(|store| store.try_append(step))
+        self.unless_poisoned(|store| store.try_append(step))
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        self.guarded(Self::write_fence)
+        self.unless_poisoned(Self::write_fence)
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StoreError> {
-        self.guarded(|store| {
+        self.unless_poisoned(|store| {
             store.write_fence()?;
             check_no_blobs(&store.dir)
-        })
+        })?;
+        let db_file = self.db_file.clone();
+        drop(self);
+        await_release(&db_file).map_err(|e| StoreError::io(&db_file, "letting go of the log", e))
     }
 }
 
@@ -256,19 +272,30 @@ fn config(dir: &Path) -> sled::Config {
         .flush_every_ms(None)
 }
 
+/// Waits until sled's lock is gone. A thread of its pool may hold the file for a moment longer than the database, and
+/// whoever opened it then would be told that it is in use.
+fn await_release(db_file: &Path) -> io::Result<()> {
+    let file = File::open(db_file)?;
+    retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).map_err(io::Error::from)
+}
+
 /// What sled would replace without a word: a missing or damaged file is a loss, not a fresh start.
 fn check_files(dir: &Path, db_file: &Path) -> Result<(), StoreError> {
     if !dir.is_dir() {
         return Err(StoreError::lost(dir, "the directory is missing"));
     }
     let conf = dir.join("conf");
-    let found = fs::read(&conf).map_err(|e| StoreError::io(&conf, "reading sled's settings", e))?;
     let crc = crc32fast::hash(CONF_TEXT.as_bytes()).to_le_bytes();
-    if found != [CONF_TEXT.as_bytes(), crc.as_slice()].concat() {
-        return Err(StoreError::damaged(
-            &conf,
-            "it does not hold the settings that the log was created with",
-        ));
+    let expected = [CONF_TEXT.as_bytes(), crc.as_slice()].concat();
+    match fs::read(&conf) {
+        Ok(found) if found == expected => {}
+        Ok(_) => {
+            return Err(StoreError::damaged(&conf, "it does not hold the settings of the log's creation"));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::lost(&conf, "the file is missing"));
+        }
+        Err(e) => return Err(StoreError::io(&conf, "reading sled's settings", e)),
     }
     match fs::metadata(db_file) {
         Ok(meta) if meta.len() > 0 => check_no_blobs(dir),

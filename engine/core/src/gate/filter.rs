@@ -1,24 +1,24 @@
 //! An approximate set that forgets: "does this user already have something of this product?", "is this id
 //! known?". It may say *maybe* of a key that is not in it; it never says *no* of a key that is.
 //!
-//! Layout after the cuckoo filter (B. Fan et al., CoNEXT 2014), without the cuckoo: a bucket is one word of four
-//! 16-bit fingerprints, a key has two buckets, goes into the emptier one and then never moves. So a reader
-//! needs two loads and no retry, and the price is memory: the table is kept at most [`LOAD_MAX_EIGHTHS`]/8
-//! full. A key that finds both buckets full makes one of them *saturated*: it answers *maybe* for ever.
+//! Layout after the cuckoo filter (B. Fan et al., CoNEXT 2014). A bucket is one word of four 16-bit fingerprints.
+//! A key has two buckets, one of even and one of odd number, and goes into the emptier one. If both are full, a
+//! resident of the even bucket is moved to its own odd one to make room. If that fails too, the even bucket is
+//! *saturated*: it answers *maybe* for ever. No chains of moves: the table is sized so that none are needed.
 //!
 //! Two keys of the same fingerprint that share a bucket share both (the second follows from the first and the
 //! fingerprint alone). So such twins are interchangeable and it does not matter whose copy is removed; with
 //! independent buckets, removing one key could hide another.
 //!
-//! Why a reader is never fooled by twins changing places. Of a pair of buckets, call the one with the smaller
-//! number *low*. Removal empties low before high, and a reader looks at low first. Take a key that stays in the
-//! set. If low had no copy when it was read, then high had one at that moment. From then on high is only touched
-//! by a removal when low has none, that is when high has the copies of all twins, and our key's is among
-//! those that remain. So high has a copy whenever it is read later, or is saturated. Release stores and acquire
-//! loads make "later" mean the same on all processors.
+//! Why a reader needs no lock and no second look: **copies travel from even to odd, never back.** A reader looks
+//! at the even bucket first. Take a key that stays in the set. If its even bucket had no copy when it was read,
+//! the odd one had one at that moment. From then on the odd one loses a copy only by a removal
+//! that found none in the even one. Then the odd one had a copy for each twin, ours among them, and one for ours
+//! remains. So there is a copy whenever the odd bucket is read later. Release stores and acquire loads make
+//! "later" mean the same on all processors.
 //!
-//! False positives: at the highest load 8 slots × 3/8 full × 2⁻¹⁶ ≈ 5 in 100,000, and twice the share of
-//! saturated buckets, which stays far below that (see the tests).
+//! False positives: 8 slots × the share in use × 2⁻¹⁶, and the share of saturated buckets, which stays far below
+//! that (see the tests).
 //!
 //! Deliberately not here: growing (build a larger one and swap it), more than one writer.
 
@@ -29,10 +29,9 @@ use foldhash::quality::FixedState;
 
 use super::sync::{AtomicU64, Ordering};
 
-/// Eighths of the slots that [`Filter::with_capacity`] means to fill at most. With two choices and buckets of
-/// four, hardly any key finds both buckets full at 3/8 (fewer than one in a million, see the tests); at
-/// 4/8 it is one in 10,000 and at 7/8 every tenth bucket would be saturated.
-pub const LOAD_MAX_EIGHTHS: usize = 3;
+/// Slots that [`Filter::with_capacity`] provides for each key, at least. Measured on a full table while its keys
+/// come and go: with two slots, one new key in 52 million saturates a bucket; with 8/5, one in 48,000.
+pub const SLOTS_PER_KEY: usize = 2;
 
 const SLOTS: usize = 4;
 const SLOT_BITS: usize = 16;
@@ -44,7 +43,10 @@ const TOP_OF_EACH_SLOT: u64 = EACH_SLOT << (SLOT_BITS - 1);
 /// What a saturated bucket holds. No fingerprint is 0xFFFF, so four of them cannot look like this.
 const SATURATED: u64 = u64::MAX;
 
-/// Fingerprints are 1 ..= 0xFFFE: 0 is a free slot.
+/// What a slot without a fingerprint holds.
+const FREE: u64 = 0;
+
+/// Fingerprints are 1 ..= 0xFFFE.
 const FINGERPRINTS: u64 = 0xFFFE;
 
 /// An approximate set of hashes. One thread writes, any number read.
@@ -64,16 +66,15 @@ impl fmt::Debug for Filter {
 /// Where a key may lie.
 struct Place {
     fingerprint: u64,
-    low: usize,
-    high: usize,
+    even: usize,
+    odd: usize,
 }
 
 impl Filter {
-    /// Room for `keys` keys at the promised rate of false positives; 5⅓ to 10⅔ bytes each. More may be inserted:
+    /// Room for `keys` keys at 4 to 8 bytes each, with at most 1 false positive in 10,000. More may be inserted:
     /// the answers then drift towards *maybe*.
     pub fn with_capacity(keys: usize) -> Self {
-        let slots = keys.saturating_mul(8).div_ceil(LOAD_MAX_EIGHTHS);
-        let buckets = slots.div_ceil(SLOTS).next_power_of_two().max(2);
+        let buckets = keys.saturating_mul(SLOTS_PER_KEY).div_ceil(SLOTS).next_power_of_two().max(2);
         Self { buckets: (0..buckets).map(|_| AtomicU64::new(0)).collect(), saturated: AtomicU64::new(0) }
     }
 
@@ -86,9 +87,9 @@ impl Filter {
     /// Whether the key with this hash may be in the set. `false` is certain for what was inserted, and not
     /// removed, before the caller could know of it.
     pub fn maybe_contains(&self, hash: u64) -> bool {
-        let Place { fingerprint, low, high } = self.place(hash);
-        // Low first: the argument at the head of this file depends on it.
-        [low, high].into_iter().any(|bucket| {
+        let Place { fingerprint, even, odd } = self.place(hash);
+        // Even first: the argument at the head of this file depends on it.
+        [even, odd].into_iter().any(|bucket| {
             let word = self.buckets[bucket].load(Ordering::Acquire);
             word == SATURATED || find(word, fingerprint).is_some()
         })
@@ -96,17 +97,19 @@ impl Filter {
 
     /// Adds a key. A key added twice takes two slots and must be removed twice. Writer only.
     pub fn insert(&self, hash: u64) {
-        let Place { fingerprint, low, high } = self.place(hash);
-        let (low_word, high_word) = (self.word(low), self.word(high));
-        if low_word == SATURATED || high_word == SATURATED {
+        let Place { fingerprint, even, odd } = self.place(hash);
+        let (even_word, odd_word) = (self.word(even), self.word(odd));
+        if even_word == SATURATED {
             return; // already *maybe*, for ever
         }
-        let (emptier, word) =
-            if used(high_word) < used(low_word) { (high, high_word) } else { (low, low_word) };
-        if let Some(slot) = find(word, 0) {
-            self.store(emptier, word | fingerprint << (slot * SLOT_BITS));
+        if used(odd_word) < used(even_word) {
+            let slot =
+                find(odd_word, FREE).expect("the emptier of two buckets that are not both full has room");
+            self.store(odd, replace(odd_word, slot, fingerprint));
+        } else if let Some(slot) = find(even_word, FREE).or_else(|| self.make_room(even)) {
+            self.store(even, replace(even_word, slot, fingerprint));
         } else {
-            self.store(emptier, SATURATED);
+            self.store(even, SATURATED);
             self.saturated.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -116,15 +119,15 @@ impl Filter {
     /// Of a pair with a saturated bucket nothing is removed: its keys are *maybe* for ever, and which copies
     /// were swallowed cannot be told. A reader who saw the bucket just before still relies on the other one.
     pub fn remove(&self, hash: u64) {
-        let Place { fingerprint, low, high } = self.place(hash);
-        let (low_word, high_word) = (self.word(low), self.word(high));
-        if low_word == SATURATED || high_word == SATURATED {
+        let Place { fingerprint, even, odd } = self.place(hash);
+        if self.word(even) == SATURATED {
             return;
         }
-        // Low first: the argument at the head of this file depends on it.
-        for (bucket, word) in [(low, low_word), (high, high_word)] {
+        // Even first: the argument at the head of this file depends on it.
+        for bucket in [even, odd] {
+            let word = self.word(bucket);
             if let Some(slot) = find(word, fingerprint) {
-                self.store(bucket, word & !(0xFFFF << (slot * SLOT_BITS)));
+                self.store(bucket, replace(word, slot, FREE));
                 return;
             }
         }
@@ -144,13 +147,34 @@ impl Filter {
     }
 
     fn place(&self, hash: u64) -> Place {
-        let mask = self.buckets.len() - 1;
-        // The fingerprint from the upper half, the bucket from the lower: independent of each other.
+        // The fingerprint from the upper bits, the bucket from the lower: independent of each other.
         let fingerprint = 1 + (((hash >> 48) * FINGERPRINTS) >> SLOT_BITS);
-        let first = hash as usize & mask;
-        // Odd, so that the two always differ.
-        let second = first ^ ((spread(fingerprint) as usize & mask) | 1);
-        Place { fingerprint, low: first.min(second), high: first.max(second) }
+        let first = hash as usize & (self.buckets.len() - 1);
+        let second = self.partner(first, fingerprint);
+        let (even, odd) = if first.is_multiple_of(2) { (first, second) } else { (second, first) };
+        Place { fingerprint, even, odd }
+    }
+
+    /// The other bucket of a fingerprint that may lie in this one: its own inverse.
+    fn partner(&self, bucket: usize, fingerprint: u64) -> usize {
+        // Fibonacci hashing (Knuth vol. 3, 6.4). Odd, so that every pair has an even and an odd member.
+        let distance = (fingerprint.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) | 1;
+        bucket ^ (distance as usize & (self.buckets.len() - 1))
+    }
+
+    /// Copies a resident of a full even bucket to the emptiest odd bucket that any of them could go to. The slot
+    /// it leaves behind, to be overwritten; `None` if all of those are full too.
+    fn make_room(&self, even: usize) -> Option<usize> {
+        let word = self.word(even);
+        let moves = (0..SLOTS).map(|slot| {
+            let fingerprint = word >> (slot * SLOT_BITS) & 0xFFFF;
+            (slot, fingerprint, self.partner(even, fingerprint))
+        });
+        let (slot, fingerprint, odd) = moves.min_by_key(|(.., odd)| used(self.word(*odd)))?;
+        let odd_word = self.word(odd);
+        let free = find(odd_word, FREE)?;
+        self.store(odd, replace(odd_word, free, fingerprint));
+        Some(slot)
     }
 
     /// The writer's own view: nobody else stores.
@@ -163,7 +187,7 @@ impl Filter {
     }
 }
 
-/// The lowest slot that holds the fingerprint, or with 0 the lowest free one.
+/// The lowest slot that holds the fingerprint, or with [`FREE`] the lowest free one.
 fn find(word: u64, fingerprint: u64) -> Option<usize> {
     // A slot that matches becomes zero. Subtracting one from every slot then borrows from its top bit, which was
     // not set before. A borrow can mislead about slots above a zero one, never about the lowest.
@@ -176,7 +200,7 @@ fn used(word: u64) -> usize {
     (0..SLOTS).filter(|slot| word >> (slot * SLOT_BITS) & 0xFFFF != 0).count()
 }
 
-/// Spreads a fingerprint over the bucket numbers (Fibonacci hashing, Knuth vol. 3, 6.4).
-fn spread(fingerprint: u64) -> u64 {
-    fingerprint.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24
+fn replace(word: u64, slot: usize, fingerprint: u64) -> u64 {
+    let shift = slot * SLOT_BITS;
+    (word & !(0xFFFF << shift)) | (fingerprint << shift)
 }

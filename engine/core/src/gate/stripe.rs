@@ -20,7 +20,7 @@
 //! Orderings: the counters guard no other memory, so each operation on one of them may be relaxed. One pair
 //! must not pass each other: "tokens put, then debt looked at" and "debt raised, then stripes looked at". If
 //! both looked too early, tokens and debt would stand side by side, and what is owed would be sold. The
-//! sequentially consistent fence at the head of [`Tokens::settle`] stands between the two halves of both.
+//! sequentially consistent fence at the head of `Tokens::settle` stands between the two halves of both.
 //!
 //! Deliberately not here: anything that says no; persistence; terms (a gate is built afresh for each).
 
@@ -167,5 +167,20 @@ fn withdraw(counter: &AtomicU64, least: u64, most: u64) -> u64 {
             Ok(_) => return taken,
             Err(now) => has = now,
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_spread_evenly_and_the_remainder_goes_to_the_first() {
+        let shares = |tokens: &Tokens| -> Vec<u64> {
+            tokens.stripes.iter().map(|stripe| stripe.load(Ordering::Relaxed)).collect()
+        };
+        assert_eq!(shares(&Tokens::new(3, Some(10))), [3, 3, 2, 2]);
+        assert_eq!(shares(&Tokens::new(4, Some(2))), [1, 1, 0, 0]);
+        assert_eq!(shares(&Tokens::new(0, Some(7))), [7]);
     }
 }

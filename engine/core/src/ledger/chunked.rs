@@ -17,12 +17,15 @@ pub(super) struct Chunked<T, const N: usize> {
     len: u32,
 }
 
+/// Sharing must not move the rows, so a box goes into the `Arc` and comes out again as it is.
+#[expect(clippy::redundant_allocation, reason = "an Arc of the rows themselves would copy them")]
 enum Chunk<T, const N: usize> {
     Owned(Box<[T; N]>),
     Shared(Arc<Box<[T; N]>>),
 }
 
 /// A frozen chunk: its first row's number, and its rows that were in use.
+#[expect(clippy::redundant_allocation, reason = "an Arc of the rows themselves would copy them")]
 pub(super) struct Frozen<T, const N: usize> {
     pub(super) first: u32,
     len: usize,

@@ -52,6 +52,11 @@ impl Holds {
         self.fifos.len() < HOLD_TIMES_MAX || self.fifos.iter().any(|fifo| fifo.hold_ms == hold_ms)
     }
 
+    /// Whether the FIFOs stand as [`Holds::push`] leaves them: by hold time, and not more than there may be.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.fifos.len() <= HOLD_TIMES_MAX && self.fifos.is_sorted_by(|one, next| one.hold_ms < next.hold_ms)
+    }
+
     /// The record that ends first; of several, the one under the shortest hold time.
     fn first(&self) -> Option<u32> {
         self.fifos.iter().min_by_key(|fifo| fifo.due_ms).map(|fifo| fifo.head)
@@ -222,8 +227,9 @@ impl<E: Effects> Turn<'_, E> {
             if first == NONE {
                 break;
             }
+            // Whatever ended did so at a time that has been.
             let ended_ms = self.ledger.records.get(first).time_ms;
-            if ended_ms.saturating_add(retention_ms) > self.at.time_ms {
+            if self.at.time_ms - ended_ms < retention_ms {
                 break;
             }
             let id = self.ledger.records.forget();

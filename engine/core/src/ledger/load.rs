@@ -41,7 +41,7 @@ impl Ledger {
         let header = archived::<ArchivedHeader>(archive)?;
         let header: Header = deserialize::<_, rancor::Failure>(header).map_err(|_| Damaged("its header"))?;
 
-        let capacity = capacity.max(header.records_len as usize);
+        // The tables grow with the rows that are really there: a header alone must not make them large.
         let mut ledger = Self::with_capacity(header.settings, seed, capacity);
         ledger.index = header.index;
         ledger.now_ms = header.now_ms;
@@ -77,6 +77,9 @@ impl Ledger {
             }
             if !product.is_balanced() {
                 return Err(Damaged("a product's free, held and sold units are not its stock"));
+            }
+            if !product.holds.is_in_order() {
+                return Err(Damaged("a product's hold times are not in their order"));
             }
             let due_ms = product.holds.due_ms();
             let slot = self.products.insert(product);
@@ -148,7 +151,7 @@ impl Ledger {
             at = row.next;
         }
         let ended = self.walk(ends.ended.head, ends.ended.tail, |row| {
-            !matches!(row.state(), State::None | State::Held | State::Confirmed)
+            !matches!(row.state(), State::None | State::Held | State::Confirmed) && row.time_ms <= self.now_ms
         })?;
         if (free, ended) != (ends.free_len, ends.ended_len) {
             return Err(Damaged("a list is not as long as it should be"));

@@ -1,12 +1,13 @@
 //! A replica: raft around the ledger. Inputs are method calls, outputs are [`Actions`]; the shell owns the threads.
 //!
 //! - [`disk`]: what it asks of the disk
-//! - [`log`]: the log in memory, for raft
-//! - [`batch`]: flights → entries
-//! - [`pending`]: proposed entries and who waits for them
-//! - [`reads`]: what is answered without the log
-//! - [`ready`]: raft's `Ready`, duty by duty
-//! - [`publish`]: what it writes on the board
+//! - `log`: the log in memory, for raft
+//! - `batch`: flights → entries
+//! - `pending`: proposed entries and who waits for them
+//! - `reads`: what is answered without the log
+//! - `ready`: raft's `Ready`, duty by duty
+//! - `publish`: what it writes on the board
+//! - `start`, `status`: what it starts from; its figures
 //!
 //! The caller's duties:
 //! 1. Hand in flights, ticks and reports of the disk as they come, then call [`Replica::drive`] once for all of them.
@@ -24,29 +25,33 @@ mod pending;
 mod publish;
 mod reads;
 mod ready;
+mod start;
+mod status;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft::{RawNode, StateRole};
 use sluice_protocol::{Answer, NodeId, ProductId};
-use thiserror::Error;
 
 pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
-use self::disk::{Append, EntryKind, HardState, LogEntry, SnapshotMeta};
+use self::disk::{Append, HardState, SnapshotMeta};
 use self::log::LogCache;
 use self::pending::Pending;
 use self::publish::Publisher;
 use self::reads::Reads;
+use self::start::fitting;
+pub use self::start::{Recovered, StartError};
+pub use self::status::ReplicaStatus;
 use crate::board::Board;
 use crate::desk::RETRY_AFTER_MS;
 use crate::flight::{Flight, Load};
 use crate::gate::Gate;
-use crate::ledger::command::{Batch, EntryError, Group};
+use crate::ledger::Ledger;
+use crate::ledger::command::{Batch, Group};
 use crate::ledger::image::Image;
 use crate::ledger::settings::ADVANCE_MS_MAX;
-use crate::ledger::{Ledger, Totals};
 use crate::time::Moment;
 
 /// Ticks of raft's clock without a leader before an election.
@@ -75,53 +80,6 @@ pub struct ReplicaConfig {
     pub stripes: usize,
     /// Log bytes applied since the last snapshot that make the next one due.
     pub snapshot_every_bytes: u64,
-}
-
-/// What was recovered from the disk.
-#[derive(Debug)]
-pub struct Recovered {
-    /// The snapshot the ledger was loaded from.
-    pub snapshot: SnapshotMeta,
-    /// The ledger as of that snapshot.
-    pub ledger: Ledger,
-    /// Raft's hard state.
-    pub hard_state: HardState,
-    /// The log; entries that the snapshot contains are ignored.
-    pub entries: Vec<LogEntry>,
-}
-
-/// Why a replica cannot start from what was recovered. Nothing has been changed.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// Entries between snapshot and log are missing.
-    #[error(
-        "the snapshot ends at index {snapshot}, the log starts at {first}: entries between them are lost"
-    )]
-    Gap {
-        /// The snapshot's last index.
-        snapshot: u64,
-        /// The log's first index.
-        first: u64,
-    },
-    /// The log ends before the snapshot does.
-    #[error("the snapshot ends at index {snapshot}, the log already at {last}: the end of the log is lost")]
-    ShortLog {
-        /// The snapshot's last index.
-        snapshot: u64,
-        /// The log's last index.
-        last: u64,
-    },
-    /// An entry cannot be read.
-    #[error("log entry {index}: {error}")]
-    Entry {
-        /// The entry's index.
-        index: u64,
-        /// What is wrong with it.
-        error: EntryError,
-    },
-    /// Raft refused the state.
-    #[error("raft refuses the recovered state: {0}")]
-    Raft(#[from] raft::Error),
 }
 
 /// What the shell is to do. The shell empties it.
@@ -161,33 +119,6 @@ impl Lead {
             _ => None,
         }
     }
-}
-
-/// Figures for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaStatus {
-    /// Raft's term.
-    pub term: u64,
-    /// Who leads; 0 = not known.
-    pub leader: u64,
-    /// Whether this node leads and its gate is open.
-    pub open: bool,
-    /// The last log index.
-    pub last_index: u64,
-    /// The commit index.
-    pub commit: u64,
-    /// The last index applied.
-    pub applied: u64,
-    /// The last index in a durable snapshot.
-    pub snapshot: u64,
-    /// Log bytes behind that snapshot.
-    pub log_bytes: u64,
-    /// Ledger time, milliseconds since 1970.
-    pub ledger_ms: u64,
-    /// Flights that wait for an entry.
-    pub waiting: usize,
-    /// Entries proposed and not applied.
-    pub pending: usize,
 }
 
 /// See the module.
@@ -347,34 +278,6 @@ impl Replica {
         self.freeze_if_due(actions);
     }
 
-    /// Figures for people.
-    pub fn status(&self) -> ReplicaStatus {
-        let raft = &self.node.raft;
-        ReplicaStatus {
-            term: raft.term,
-            leader: raft.leader_id,
-            open: matches!(self.lead, Lead::Open(_)),
-            last_index: raft.raft_log.last_index(),
-            commit: raft.raft_log.committed,
-            applied: self.ledger.index(),
-            snapshot: self.snapshots[0],
-            log_bytes: self.log_bytes,
-            ledger_ms: self.ledger.now_ms(),
-            waiting: self.waiting.len(),
-            pending: self.pending.len(),
-        }
-    }
-
-    /// Sums over all products.
-    pub fn totals(&self) -> Totals {
-        self.ledger.totals()
-    }
-
-    /// The ledger, to look at.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
     /// Proposes what waits, if the disk is idle or a whole entry is full: alone, a request waits for one fsync and
     /// nothing else; under load, entries fill while the disk works.
     fn propose(&mut self, now: Moment, actions: &mut Actions) {
@@ -433,7 +336,11 @@ impl Replica {
 
     /// When [`Replica::drive`] has something to do although nothing came in, milliseconds from now.
     pub fn due_in_ms(&self, now: Moment) -> u64 {
-        let Lead::Open(_) = self.lead else { return LAG_MS_MAX };
+        // While a step is under way the disk's report wakes the caller; without room nothing is due.
+        let free = self.appends.is_empty() && self.pending.is_empty();
+        if !(matches!(self.lead, Lead::Open(_)) && free && self.publisher.board().is_admitting()) {
+            return LAG_MS_MAX;
+        }
         if self.ledger.backlog() {
             return 0;
         }
@@ -442,9 +349,11 @@ impl Replica {
         due.saturating_sub(now.wall_ms)
     }
 
-    /// Whether ledger time is near enough to the clock for windows to be judged.
+    /// Whether ledger time is near enough to the clock for windows to be judged. Without room for pulses it cannot come
+    /// nearer, and only reads are answered anyway.
     fn is_caught_up(&self, now: Moment) -> bool {
-        now.wall_ms < self.ledger.now_ms().saturating_add(ADVANCE_MS_MAX)
+        let near = now.wall_ms < self.ledger.now_ms().saturating_add(ADVANCE_MS_MAX);
+        near || !self.publisher.board().is_admitting()
     }
 
     /// Nothing of it was proposed: definitely not done.
@@ -527,21 +436,4 @@ impl Replica {
         self.saving = Some((meta.clone(), self.log_bytes));
         actions.snapshot = Some((meta, self.ledger.freeze()));
     }
-}
-
-/// The entries behind the snapshot, if snapshot and log fit together and every entry can be read.
-fn fitting(snapshot: &SnapshotMeta, entries: Vec<LogEntry>) -> Result<Vec<LogEntry>, StartError> {
-    if let Some(first) = entries.first().filter(|first| first.index > snapshot.index + 1) {
-        return Err(StartError::Gap { snapshot: snapshot.index, first: first.index });
-    }
-    // The log is kept from the older of two snapshots on, so it is never empty behind a newer one.
-    let last = entries.last().map_or(0, |last| last.index);
-    if last < snapshot.index {
-        return Err(StartError::ShortLog { snapshot: snapshot.index, last });
-    }
-    let entries: Vec<LogEntry> = entries.into_iter().filter(|entry| entry.index > snapshot.index).collect();
-    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Normal && !entry.data.is_empty()) {
-        Batch::access(&entry.data).map_err(|error| StartError::Entry { index: entry.index, error })?;
-    }
-    Ok(entries)
 }

@@ -1,0 +1,271 @@
+//! A whole node without threads, sockets or files: a desk, a replica, and a disk that syncs when the test says so.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::sync::Arc;
+
+use sluice_core::board::Board;
+use sluice_core::desk::{Caller, Desk, DeskLimits, Reply};
+use sluice_core::flight::Answers;
+use sluice_core::gate::Gate;
+use sluice_core::ledger::Ledger;
+use sluice_core::ledger::settings::Settings;
+use sluice_core::replica::disk::{Append, HardState, LogEntry, Members, SnapshotMeta};
+use sluice_core::replica::{Actions, Recovered, Replica, ReplicaConfig};
+use sluice_core::session::Ask;
+use sluice_core::time::Moment;
+use sluice_protocol::request::{IdItem, ProductItem, PutProductItem, ReserveItem, StockItem, Terms};
+use sluice_protocol::response::ProductReply;
+use sluice_protocol::{Answer, Kind, NodeId, ProductId, ReservationId, UserId};
+
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// What survives a crash.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub entries: Vec<LogEntry>,
+    pub snapshot: Option<(SnapshotMeta, Vec<Vec<u8>>)>,
+}
+
+impl Disk {
+    fn write(&mut self, step: &Append) {
+        if let Some(hard_state) = step.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(first) = step.entries.first() {
+            self.entries.retain(|entry| entry.index < first.index);
+            self.entries.extend(step.entries.iter().cloned());
+        }
+        self.entries.retain(|entry| entry.index > step.compact_to);
+    }
+}
+
+pub struct TestNode {
+    pub board: Arc<Board>,
+    pub replica: Replica,
+    pub desk: Desk,
+    pub disk: Disk,
+    /// Durable steps that were ordered and are not synced.
+    pub ordered: Vec<(u64, Append)>,
+    pub replies: Vec<Reply>,
+    pub now: Moment,
+    pub proposed: Vec<(usize, usize)>,
+    correlation: u64,
+}
+
+pub const LIMITS: DeskLimits = DeskLimits {
+    flights_max: 64,
+    requests_max: 50_000,
+    parked_max: 1000,
+    budget_default_ms: 1000,
+    budget_max_ms: 10_000,
+};
+
+impl TestNode {
+    /// A node on an empty disk, its gate open.
+    pub fn new() -> Self {
+        let mut node = Self::recover(Disk::default(), START_MS);
+        node.settle();
+        assert!(node.gate().is_some(), "a voter alone opens its gate by itself");
+        node
+    }
+
+    /// A node on a disk that another one left. Nothing has been synced yet.
+    pub fn recover(disk: Disk, wall_ms: u64) -> Self {
+        let board = Arc::new(Board::new(1000, 7));
+        let members = Members { voters: vec![1], learners: Vec::new() };
+        let (snapshot, ledger) = match &disk.snapshot {
+            Some((meta, sections)) => {
+                let sections = sections.iter().map(Vec::as_slice);
+                (meta.clone(), Ledger::from_sections(sections, 0, 99).expect("the image is whole"))
+            }
+            None => (SnapshotMeta { index: 0, term: 0, members }, Ledger::new(Settings::default(), 3)),
+        };
+        let recovered =
+            Recovered { snapshot, ledger, hard_state: disk.hard_state, entries: disk.entries.clone() };
+        let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes: u64::MAX };
+        let replica = Replica::new(config, recovered, Arc::clone(&board)).expect("snapshot and log fit");
+        let desk = Desk::new(0, Arc::clone(&board), LIMITS);
+        let now = Moment { mono_ms: 1, wall_ms };
+        Self {
+            board,
+            replica,
+            desk,
+            disk,
+            ordered: Vec::new(),
+            replies: Vec::new(),
+            now,
+            proposed: Vec::new(),
+            correlation: 0,
+        }
+    }
+
+    /// The same node after a crash: what was not synced is gone.
+    pub fn crash(self) -> Self {
+        let mut node = Self::recover(self.disk, self.now.wall_ms);
+        node.settle();
+        node
+    }
+
+    /// Carries everything as far as it goes without the disk.
+    pub fn drive(&mut self) {
+        loop {
+            for flight in self.desk.departures() {
+                self.replica.submit(flight);
+            }
+            let mut actions = Actions::default();
+            self.replica.drive(self.now, &mut actions);
+            self.ordered.append(&mut actions.appends);
+            self.proposed.append(&mut actions.proposed);
+            let moved = actions.applied > 0 || !actions.settled.is_empty();
+            for flight in actions.settled {
+                self.desk.settle(flight);
+            }
+            self.desk.reconsider(self.now);
+            self.replies.extend(self.desk.replies());
+            if let Some((meta, image)) = actions.snapshot {
+                self.disk.snapshot = Some((meta, image.sections().collect()));
+                self.replica.snapshot_saved();
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// The disk finishes all it was given. Whether there was anything.
+    pub fn sync(&mut self) -> bool {
+        let ordered = std::mem::take(&mut self.ordered);
+        for (_, step) in &ordered {
+            self.disk.write(step);
+        }
+        let last = ordered.last().map(|(number, _)| *number);
+        if let Some(number) = last {
+            self.replica.persisted(number);
+        }
+        last.is_some()
+    }
+
+    /// Drives and syncs until nothing moves.
+    pub fn settle(&mut self) {
+        self.drive();
+        while self.sync() {
+            self.drive();
+        }
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.wall_ms += ms;
+    }
+
+    pub fn gate(&self) -> Option<Arc<Gate>> {
+        self.board.gate()
+    }
+
+    /// Sends a frame without driving.
+    pub fn send(&mut self, kind: Kind, ask: Ask<'_>) -> u64 {
+        self.correlation += 1;
+        let caller = Caller { connection: 1, correlation: self.correlation, kind, arrived_us: 0 };
+        self.desk.submit(caller, ask, 0, self.now);
+        self.replies.extend(self.desk.replies());
+        self.correlation
+    }
+
+    /// The reply to a frame, if it has come.
+    pub fn reply(&mut self, correlation: u64) -> Option<Answers> {
+        let at = self.replies.iter().position(|reply| reply.caller.correlation == correlation)?;
+        Some(self.replies.remove(at).answers)
+    }
+
+    pub fn plain(&mut self, correlation: u64) -> Vec<Answer> {
+        match self.reply(correlation) {
+            Some(Answers::Plain(answers)) => answers,
+            other => panic!("expected plain answers, not {other:?}"),
+        }
+    }
+
+    /// Sends a frame and lets it be answered.
+    fn ask(&mut self, kind: Kind, ask: Ask<'_>) -> Vec<Answer> {
+        let correlation = self.send(kind, ask);
+        self.settle();
+        self.plain(correlation)
+    }
+
+    pub fn put(&mut self, product: u64, stock: u64, terms: Terms) -> Answer {
+        self.ask(Kind::PutProduct, Ask::Put(&[PutProductItem::new(ProductId(product), Some(stock), terms)]))
+            [0]
+    }
+
+    pub fn reserve(&mut self, id: u128, product: u64, user: u64, quantity: u32) -> Answer {
+        self.reserve_all(&[item(id, product, user, quantity)])[0]
+    }
+
+    pub fn retry(&mut self, id: u128, product: u64, user: u64, quantity: u32) -> Answer {
+        let mut item = item(id, product, user, quantity);
+        item.attempt = 1;
+        self.reserve_all(&[item])[0]
+    }
+
+    pub fn reserve_all(&mut self, items: &[ReserveItem]) -> Vec<Answer> {
+        self.ask(Kind::Reserve, Ask::Reserve(items))
+    }
+
+    pub fn confirm(&mut self, id: u128) -> Answer {
+        self.ask(Kind::Confirm, Ask::Confirm(&[IdItem::new(ReservationId(id))]))[0]
+    }
+
+    pub fn cancel(&mut self, id: u128) -> Answer {
+        self.ask(Kind::Cancel, Ask::Cancel(&[IdItem::new(ReservationId(id))]))[0]
+    }
+
+    pub fn resolve(&mut self, id: u128) -> Answer {
+        self.ask(Kind::Resolve, Ask::Resolve(&[IdItem::new(ReservationId(id))]))[0]
+    }
+
+    pub fn restock(&mut self, id: u128, product: u64, quantity: u32) -> Answer {
+        let item = StockItem::new(ReservationId(id), ProductId(product), quantity);
+        self.ask(Kind::Restock, Ask::Restock(&[item]))[0]
+    }
+
+    pub fn write_off(&mut self, id: u128, product: u64, quantity: u32) -> Answer {
+        let item = StockItem::new(ReservationId(id), ProductId(product), quantity);
+        self.ask(Kind::WriteOff, Ask::WriteOff(&[item]))[0]
+    }
+
+    pub fn seal(&mut self, product: u64) -> Answer {
+        self.ask(Kind::Seal, Ask::Seal(&[ProductItem::new(ProductId(product))]))[0]
+    }
+
+    pub fn product(&mut self, product: u64) -> ProductReply {
+        let correlation =
+            self.send(Kind::QueryProduct, Ask::Products(&[ProductItem::new(ProductId(product))]));
+        self.settle();
+        match self.reply(correlation) {
+            Some(Answers::Products(replies)) => replies[0],
+            other => panic!("expected a product, not {other:?}"),
+        }
+    }
+
+    /// What the gate has for a product.
+    pub fn tokens(&self, product: u64) -> u64 {
+        self.gate().expect("open").lane(ProductId(product)).expect("known").tokens.free()
+    }
+
+    pub fn free(&self, product: u64) -> u64 {
+        self.replica.ledger().product(ProductId(product)).expect("known").free
+    }
+
+    /// The log's last index.
+    pub fn last_index(&self) -> u64 {
+        self.replica.status().last_index
+    }
+}
+
+pub fn item(id: u128, product: u64, user: u64, quantity: u32) -> ReserveItem {
+    ReserveItem::new(ReservationId(id), ProductId(product), UserId(user), quantity)
+}
+
+pub const TERMS: Terms =
+    Terms { opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 60_000, unlimited: false };

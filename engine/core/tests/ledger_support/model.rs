@@ -1,0 +1,484 @@
+//! The ledger once more, as naive as it can be: maps, and sums over all of them. Written from the rules, and it
+//! shares no code with the ledger. Where it and the ledger differ, one of them is wrong.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use sluice_core::ledger::command::{Batch, Cancel, Group, Reserve};
+use sluice_core::ledger::effect::{Change, Event};
+use sluice_core::ledger::settings::{ADVANCE_MS_MAX, FORGET_MAX, FULL_RETRY_MS, SWEEP_MAX, Settings};
+use sluice_protocol::limits::QUANTITY_MAX;
+use sluice_protocol::request::Terms;
+use sluice_protocol::response::{At, ProductView, ReservationView};
+use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, State, Status, UserId};
+
+use crate::ledger_support::Told;
+
+#[path = "model_admin.rs"]
+mod admin;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Fence,
+    Reserve,
+    Restock,
+    WriteOff,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    kind: Kind,
+    product: u64,
+    user: u64,
+    quantity: u32,
+    state: State,
+    refused: Status,
+    sequence: u64,
+    reserved_at_sequence: u64,
+    hold_ms: u32,
+    /// Deadline while held and once expired; otherwise when it ended.
+    time_ms: u64,
+    reason: u32,
+    settled: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Product {
+    /// How many products were created before it.
+    order: usize,
+    stock: u64,
+    stock_at_creation: u64,
+    terms: Terms,
+    sealed: bool,
+}
+
+pub(crate) struct Model {
+    settings: Settings,
+    at: At,
+    sequence: u64,
+    products: BTreeMap<u64, Product>,
+    outcomes: BTreeMap<u128, Outcome>,
+    /// Ids that ended, the first ended first.
+    ended: Vec<u128>,
+    told: Told,
+}
+
+impl Model {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            at: At::default(),
+            sequence: 0,
+            products: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            ended: Vec::new(),
+            told: Told::default(),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, index: u64, term: u64, batch: &Batch) -> Told {
+        self.at.index = index;
+        if batch.proposer_term != term {
+            return Told::default();
+        }
+        let now = self.at.time_ms;
+        self.at.time_ms =
+            if now == 0 { batch.stamp_ms } else { now.max(batch.stamp_ms.min(now + ADVANCE_MS_MAX)) };
+        for group in &batch.groups {
+            let answers: Vec<Answer> = match group {
+                Group::Reserve(items) => items.iter().map(|item| self.reserve(item)).collect(),
+                Group::Confirm(ids) => ids.iter().map(|id| self.confirm(*id)).collect(),
+                Group::Cancel(items) => items.iter().map(|item| self.cancel(item)).collect(),
+                Group::Resolve(ids) => ids.iter().map(|id| self.resolve(*id)).collect(),
+                Group::Put(items) => items.iter().map(|item| self.put(item)).collect(),
+                Group::Restock(items) => {
+                    items.iter().map(|item| self.change_stock(Kind::Restock, item)).collect()
+                }
+                Group::WriteOff(items) => {
+                    items.iter().map(|item| self.change_stock(Kind::WriteOff, item)).collect()
+                }
+                Group::Seal(products) => products.iter().map(|product| self.seal(*product)).collect(),
+            };
+            self.told.answers.extend(answers);
+        }
+        for _ in 0..SWEEP_MAX {
+            let Some(id) = self.next_due(None) else { break };
+            self.expire(id);
+        }
+        for _ in 0..FORGET_MAX {
+            let Some(id) = self.ended.first().copied() else { break };
+            if self.outcomes[&id].time_ms + self.settings.retention_ms > self.at.time_ms {
+                break;
+            }
+            self.ended.remove(0);
+            self.outcomes.remove(&id);
+            self.told.known.push((id, false));
+        }
+        std::mem::take(&mut self.told)
+    }
+
+    // What may be read.
+
+    pub(crate) fn at(&self) -> At {
+        self.at
+    }
+
+    pub(crate) fn product(&self, id: u64) -> Option<ProductView> {
+        let product = self.products.get(&id)?;
+        Some(ProductView {
+            product: ProductId(id),
+            stock: product.stock,
+            free: self.free(id),
+            held: self.units(id, State::Held),
+            sold: self.units(id, State::Confirmed),
+            terms: product.terms,
+            sealed: product.sealed,
+            earliest_return_ms: self.earliest(id),
+        })
+    }
+
+    pub(crate) fn reservation(&self, id: u128) -> Option<(State, ReservationView)> {
+        let outcome = self.outcomes.get(&id)?;
+        let due = outcome.state == State::Held && outcome.time_ms <= self.at.time_ms;
+        let held = outcome.state == State::Held && !due;
+        let view = ReservationView {
+            id: ReservationId(id),
+            product: ProductId(outcome.product),
+            user: UserId(outcome.user),
+            quantity: outcome.quantity,
+            reason: outcome.reason,
+            sequence: if due { 0 } else { outcome.sequence },
+            deadline_ms: if held { outcome.time_ms } else { 0 },
+            ended_ms: if held { 0 } else { outcome.time_ms },
+        };
+        Some((if due { State::Expired } else { outcome.state }, view))
+    }
+
+    pub(crate) fn user_units(&self, product: u64, user: u64) -> u64 {
+        let of_user = |outcome: &&Outcome| {
+            (outcome.product, outcome.user) == (product, user)
+                && matches!(outcome.state, State::Held | State::Confirmed)
+        };
+        self.outcomes.values().filter(of_user).map(|outcome| u64::from(outcome.quantity)).sum()
+    }
+
+    pub(crate) fn pulse_due_ms(&self) -> Option<u64> {
+        let holds = self.outcomes.values().filter(|outcome| outcome.state == State::Held);
+        let windows =
+            self.products.values().flat_map(|product| [product.terms.opens_ms, product.terms.closes_ms]);
+        let windows = windows.filter(|time_ms| *time_ms > self.at.time_ms);
+        holds.map(|outcome| outcome.time_ms).chain(windows).min()
+    }
+
+    fn units(&self, product: u64, state: State) -> u64 {
+        let outcomes = self.outcomes.values();
+        let those = outcomes.filter(|outcome| outcome.product == product && outcome.state == state);
+        those.map(|outcome| u64::from(outcome.quantity)).sum()
+    }
+
+    fn free(&self, product: u64) -> u64 {
+        if self.products[&product].terms.unlimited {
+            return 0;
+        }
+        let taken = self.units(product, State::Held) + self.units(product, State::Confirmed);
+        self.products[&product].stock.checked_sub(taken).expect("the model oversold")
+    }
+
+    fn earliest(&self, product: u64) -> u64 {
+        let outcomes = self.outcomes.values();
+        let held = outcomes.filter(|outcome| outcome.product == product && outcome.state == State::Held);
+        held.map(|outcome| outcome.time_ms).min().unwrap_or(0)
+    }
+
+    // Commands.
+
+    fn reserve(&mut self, item: &Reserve) -> Answer {
+        let asked = (Kind::Reserve, item.product, item.user, item.quantity);
+        if let Some(answer) = self.known_or_invalid(item.id, asked) {
+            return answer;
+        }
+        let refusal = self.refusal(item);
+        if let Some(answer) = refusal {
+            self.end(item.id, asked, State::Refused, answer.status().unwrap(), 0);
+            return answer;
+        }
+        let first = self.user_units(item.product, item.user) == 0;
+        let sequence = self.event(Change::Reserved, item.product, item.user, item.quantity, item.id);
+        let hold_ms = self.products[&item.product].terms.hold_ms;
+        let time_ms = self.at.time_ms + u64::from(hold_ms);
+        let outcome = Outcome {
+            kind: Kind::Reserve,
+            product: item.product,
+            user: item.user,
+            quantity: item.quantity,
+            state: State::Held,
+            refused: Status::Done,
+            sequence,
+            reserved_at_sequence: sequence,
+            hold_ms,
+            time_ms,
+            reason: 0,
+            settled: false,
+        };
+        self.outcomes.insert(item.id, outcome);
+        self.told.known.push((item.id, true));
+        if first {
+            self.told.buyers.push((item.product, item.user, true));
+        }
+        Answer::reserved(self.at, sequence, time_ms)
+    }
+
+    fn refusal(&mut self, item: &Reserve) -> Option<Answer> {
+        let at = self.at;
+        let Some(product) = self.products.get(&item.product).copied() else {
+            return Some(Answer::plain(at, Status::UnknownProduct));
+        };
+        let terms = product.terms;
+        if at.time_ms < terms.opens_ms {
+            return Some(Answer::not_open(at, terms.opens_ms));
+        }
+        if terms.closes_ms != 0 && at.time_ms >= terms.closes_ms {
+            return Some(Answer::closed(at, terms.closes_ms));
+        }
+        while !self.limit_allows(item.product, item.user, item.quantity) {
+            let has = self.user_units(item.product, item.user);
+            match self.next_due(Some(item.product)) {
+                // Who has nothing gains nothing by a sweep.
+                Some(id) if has > 0 => self.expire(id),
+                _ => return Some(Answer::limit_reached(at, terms.per_user_limit, has)),
+            }
+        }
+        while !terms.unlimited && self.free(item.product) < u64::from(item.quantity) {
+            let Some(id) = self.next_due(Some(item.product)) else {
+                let (free, held) = (self.free(item.product), self.units(item.product, State::Held));
+                return Some(if product.sealed && free + held == 0 {
+                    Answer::sold_out(at)
+                } else {
+                    Answer::insufficient(at, free, held, self.earliest(item.product))
+                });
+            };
+            self.expire(id);
+        }
+        None
+    }
+
+    fn limit_allows(&self, product: u64, user: u64, quantity: u32) -> bool {
+        let limit = u64::from(self.products[&product].terms.per_user_limit);
+        limit == 0 || self.user_units(product, user) + u64::from(quantity) <= limit
+    }
+
+    fn confirm(&mut self, id: u128) -> Answer {
+        if id == 0 {
+            return self.invalid(RefusedField::Reservation, 0, 1, u64::MAX);
+        }
+        let Some(outcome) = self.look_up(id) else {
+            return Answer::plain(self.at, Status::UnknownReservation);
+        };
+        if matches!(outcome.kind, Kind::Restock | Kind::WriteOff) {
+            return Answer::plain(self.at, Status::IdConflict);
+        }
+        match outcome.state {
+            State::Held => self.sell(id, outcome),
+            State::Expired => {
+                let item =
+                    Reserve { id, product: outcome.product, user: outcome.user, quantity: outcome.quantity };
+                if outcome.settled || !self.can_retake(&item) {
+                    self.outcomes.get_mut(&id).unwrap().settled = true;
+                    return Answer::expired(self.at, outcome.sequence);
+                }
+                if self.user_units(item.product, item.user) == 0 {
+                    self.told.buyers.push((item.product, item.user, true));
+                }
+                if !self.products[&item.product].terms.unlimited {
+                    self.told.credits.push((item.product, -i64::from(item.quantity)));
+                }
+                self.ended.retain(|ended| *ended != id);
+                self.sell(id, outcome)
+            }
+            _ => self.repeat(outcome),
+        }
+    }
+
+    /// A window does not stop who was in time once; limit and stock do.
+    fn can_retake(&mut self, item: &Reserve) -> bool {
+        let product = self.products.get_mut(&item.product).unwrap();
+        let terms = product.terms;
+        (product.terms.opens_ms, product.terms.closes_ms) = (0, 0);
+        let refusal = self.refusal(item);
+        self.products.get_mut(&item.product).unwrap().terms = terms;
+        refusal.is_none()
+    }
+
+    fn sell(&mut self, id: u128, outcome: Outcome) -> Answer {
+        let sequence = self.event(Change::Confirmed, outcome.product, outcome.user, outcome.quantity, id);
+        let sold = Outcome { state: State::Confirmed, sequence, time_ms: self.at.time_ms, ..outcome };
+        self.outcomes.insert(id, sold);
+        Answer::confirmed(self.at, sequence)
+    }
+
+    fn cancel(&mut self, item: &Cancel) -> Answer {
+        if item.id == 0 {
+            return self.invalid(RefusedField::Reservation, 0, 1, u64::MAX);
+        }
+        let Some(outcome) = self.look_up(item.id) else { return self.kill(item.id) };
+        if matches!(outcome.kind, Kind::Restock | Kind::WriteOff) {
+            return Answer::plain(self.at, Status::IdConflict);
+        }
+        match outcome.state {
+            State::Held => {
+                let change = Change::Cancelled { reason: item.reason };
+                let sequence = self.give_back(item.id, change, State::Cancelled, self.at.time_ms);
+                self.outcomes.get_mut(&item.id).unwrap().reason = item.reason;
+                Answer::cancelled(self.at, sequence)
+            }
+            State::Confirmed => Answer::already_confirmed(self.at, outcome.sequence),
+            state => {
+                self.outcomes.get_mut(&item.id).unwrap().settled |= state == State::Expired;
+                self.repeat(outcome)
+            }
+        }
+    }
+
+    fn resolve(&mut self, id: u128) -> Answer {
+        if id == 0 {
+            return self.invalid(RefusedField::Reservation, 0, 1, u64::MAX);
+        }
+        match self.look_up(id) {
+            Some(outcome) => self.repeat(outcome),
+            None => self.kill(id),
+        }
+    }
+
+    // What the commands share.
+
+    fn known_or_invalid(&mut self, id: u128, asked: (Kind, u64, u64, u32)) -> Option<Answer> {
+        let (_, product, _, quantity) = asked;
+        if id == 0 {
+            return Some(self.invalid(RefusedField::Reservation, 0, 1, u64::MAX));
+        }
+        if product == 0 {
+            return Some(self.invalid(RefusedField::Product, 0, 1, u64::MAX));
+        }
+        if quantity == 0 || quantity > QUANTITY_MAX {
+            let high = u64::from(QUANTITY_MAX);
+            return Some(self.invalid(RefusedField::Quantity, u64::from(quantity), 1, high));
+        }
+        if let Some(known) = self.look_up(id) {
+            let same = (known.kind, known.product, known.user, known.quantity) == asked;
+            return Some(if same || known.state == State::Fenced {
+                self.repeat(known)
+            } else {
+                Answer::plain(self.at, Status::IdConflict)
+            });
+        }
+        self.is_full().then(|| Answer::full(self.at, FULL_RETRY_MS))
+    }
+
+    fn is_full(&self) -> bool {
+        self.outcomes.len() >= self.settings.records_max as usize
+    }
+
+    fn look_up(&mut self, id: u128) -> Option<Outcome> {
+        let outcome = self.outcomes.get(&id)?;
+        if outcome.state == State::Held && outcome.time_ms <= self.at.time_ms {
+            self.expire(id);
+        }
+        self.outcomes.get(&id).copied()
+    }
+
+    fn repeat(&self, outcome: Outcome) -> Answer {
+        match outcome.state {
+            State::Fenced => Answer::fenced(self.at),
+            State::Refused => Answer::already_refused(self.at, outcome.refused),
+            State::Held => Answer::already(self.at, State::Held, outcome.sequence, outcome.time_ms),
+            state => Answer::already(self.at, state, outcome.sequence, 0),
+        }
+    }
+
+    fn kill(&mut self, id: u128) -> Answer {
+        if self.is_full() {
+            return Answer::full(self.at, FULL_RETRY_MS);
+        }
+        self.end(id, (Kind::Fence, 0, 0, 0), State::Fenced, Status::Done, 0);
+        Answer::fenced(self.at)
+    }
+
+    fn end(&mut self, id: u128, asked: (Kind, u64, u64, u32), state: State, refused: Status, sequence: u64) {
+        let (kind, product, user, quantity) = asked;
+        let outcome = Outcome {
+            kind,
+            product,
+            user,
+            quantity,
+            state,
+            refused,
+            sequence,
+            reserved_at_sequence: 0,
+            hold_ms: 0,
+            time_ms: self.at.time_ms,
+            reason: 0,
+            settled: false,
+        };
+        self.outcomes.insert(id, outcome);
+        self.ended.push(id);
+        self.told.known.push((id, true));
+    }
+
+    /// The hold that a sweep takes next: by deadline, then by product as created, then the shorter hold time,
+    /// then as reserved.
+    fn next_due(&self, product: Option<u64>) -> Option<u128> {
+        let due = self.outcomes.iter().filter(|(_, outcome)| {
+            outcome.state == State::Held
+                && outcome.time_ms <= self.at.time_ms
+                && product.is_none_or(|product| product == outcome.product)
+        });
+        let order = |outcome: &Outcome| {
+            let product = self.products[&outcome.product].order;
+            (outcome.time_ms, product, outcome.hold_ms, outcome.reserved_at_sequence)
+        };
+        due.min_by_key(|(_, outcome)| order(outcome)).map(|(id, _)| *id)
+    }
+
+    fn expire(&mut self, id: u128) {
+        let deadline_ms = self.outcomes[&id].time_ms;
+        self.give_back(id, Change::Expired, State::Expired, deadline_ms);
+    }
+
+    fn give_back(&mut self, id: u128, change: Change, state: State, ended_ms: u64) -> u64 {
+        let outcome = self.outcomes[&id];
+        let sequence = self.event(change, outcome.product, outcome.user, outcome.quantity, id);
+        self.outcomes.insert(id, Outcome { state, sequence, time_ms: ended_ms, ..outcome });
+        self.ended.push(id);
+        if !self.products[&outcome.product].terms.unlimited {
+            self.told.credits.push((outcome.product, i64::from(outcome.quantity)));
+        }
+        if self.user_units(outcome.product, outcome.user) == 0 {
+            self.told.buyers.push((outcome.product, outcome.user, false));
+        }
+        sequence
+    }
+
+    fn event(&mut self, change: Change, product: u64, user: u64, quantity: u32, id: u128) -> u64 {
+        self.event_of(change, product, user, u64::from(quantity), id)
+    }
+
+    fn event_of(&mut self, change: Change, product: u64, user: u64, quantity: u64, id: u128) -> u64 {
+        self.sequence += 1;
+        self.told.events.push(Event {
+            sequence: self.sequence,
+            index: self.at.index,
+            time_ms: self.at.time_ms,
+            change,
+            product: ProductId(product),
+            user: UserId(user),
+            quantity,
+            id: ReservationId(id),
+        });
+        self.sequence
+    }
+
+    fn invalid(&self, field: RefusedField, value: u64, low: u64, high: u64) -> Answer {
+        Answer::invalid(self.at, field, value, low, high)
+    }
+}

@@ -1,0 +1,203 @@
+//! Snapshot files: what was saved is loaded, a crash at any point leaves a usable one, damage is never loaded.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
+mod wal_support;
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use sluice_core::replica::disk::{Members, SnapshotMeta};
+use sluice_engine::snapshot::{KEPT, SnapshotError, SnapshotStore};
+use sluice_protocol::ids::ClusterId;
+use tempfile::TempDir;
+use wal_support::copy_dir;
+
+const CLUSTER: ClusterId = ClusterId(0xfeed_0000_0000_0000_0000_0000_0000_0001);
+
+fn meta(index: u64) -> SnapshotMeta {
+    let members = Members { voters: vec![1, 2, 3], learners: vec![9] };
+    SnapshotMeta { index, term: index / 10, members }
+}
+
+fn sections(index: u64) -> Vec<Vec<u8>> {
+    let byte = u8::try_from(index % 251).unwrap();
+    vec![vec![byte; 1000], vec![], vec![byte ^ 0xff; 77], vec![byte; 20_000]]
+}
+
+fn open(dir: &Path) -> SnapshotStore {
+    SnapshotStore::open(dir, CLUSTER).unwrap()
+}
+
+fn save(store: &mut SnapshotStore, index: u64) -> u64 {
+    store.save(&meta(index), sections(index).into_iter(), |_| {}).unwrap()
+}
+
+fn path(dir: &Path, index: u64) -> PathBuf {
+    dir.join(format!("snapshots/snapshot-{index:016x}.sluice"))
+}
+
+/// Loads for a log that begins at `first_log_index`; the index of what was loaded, checked whole.
+fn load(store: &SnapshotStore, first_log_index: u64) -> Result<Option<u64>, SnapshotError> {
+    let Some(found) = store.load_latest(first_log_index)? else { return Ok(None) };
+    let index = found.meta.index;
+    assert_eq!(found.meta, meta(index));
+    let got: Vec<Vec<u8>> = found.sections().map(<[u8]>::to_vec).collect();
+    assert_eq!(got, sections(index));
+    Ok(Some(index))
+}
+
+/// Snapshots at 100, 200 and 300, of which two are kept.
+fn three() -> (TempDir, SnapshotStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    for index in [100, 200, 300] {
+        save(&mut store, index);
+    }
+    (dir, store)
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 1 << (at % 8);
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn what_was_saved_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    assert_eq!(load(&store, 1).unwrap(), None);
+    let mut heard = Vec::new();
+    let len = store.save(&meta(5), sections(5).into_iter(), |written| heard.push(written)).unwrap();
+    assert_eq!(fs::metadata(path(dir.path(), 5)).unwrap().len(), len);
+    assert_eq!(heard.len(), sections(5).len());
+    assert!(heard.windows(2).all(|pair| pair[0] < pair[1]) && heard[3] < len, "{heard:?} of {len}");
+    assert_eq!(load(&open(dir.path()), 1).unwrap(), Some(5));
+    // One without sections, larger than the first, and the same index once more.
+    store.save(&meta(6), std::iter::empty(), |_| {}).unwrap();
+    assert_eq!(store.load(6).unwrap().sections().count(), 0);
+    save(&mut store, 6);
+    assert_eq!(load(&open(dir.path()), 7).unwrap(), Some(6));
+}
+
+#[test]
+fn the_last_two_are_kept() {
+    let (dir, store) = three();
+    assert_eq!(store.kept(), [200, 300]);
+    assert_eq!(fs::read_dir(dir.path().join("snapshots")).unwrap().count(), KEPT);
+    assert_eq!(open(dir.path()).kept(), [200, 300]);
+}
+
+#[test]
+fn a_crash_while_saving_leaves_the_earlier_ones() {
+    let (dir, _) = three();
+    let next = fs::read(path(dir.path(), 300)).unwrap();
+    for written in [0, 1, 50, next.len() / 2, next.len()] {
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(dir.path(), copy.path());
+        let aside = copy.path().join("snapshots/snapshot-0000000000000190.sluice.tmp");
+        fs::write(&aside, &next[..written]).unwrap();
+        let mut store = open(copy.path());
+        assert!(!aside.exists(), "what an interrupted save left is removed");
+        assert_eq!(load(&store, 201).unwrap(), Some(300));
+        save(&mut store, 400);
+        assert_eq!(store.kept(), [300, 400]);
+    }
+    // Renamed, and the oldest not yet deleted: all three are there, and the next save tidies up.
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), copy.path());
+    let (older, mut other) = (tempfile::tempdir().unwrap(), 0);
+    other += save(&mut open(older.path()), 100);
+    assert!(other > 0);
+    fs::copy(path(older.path(), 100), path(copy.path(), 100)).unwrap();
+    let mut store = open(copy.path());
+    assert_eq!(store.kept(), [100, 200, 300]);
+    assert_eq!(load(&store, 201).unwrap(), Some(300));
+    save(&mut store, 400);
+    assert_eq!(store.kept(), [300, 400]);
+    assert_eq!(fs::read_dir(copy.path().join("snapshots")).unwrap().count(), KEPT);
+}
+
+#[test]
+fn a_failed_save_changes_nothing() {
+    let (dir, mut store) = three();
+    // A directory where the file should go: the rename fails, as does the creation of the file itself next.
+    for blocked in ["snapshot-0000000000000190.sluice", "snapshot-0000000000000190.sluice.tmp"] {
+        let blocked = dir.path().join("snapshots").join(blocked);
+        fs::create_dir(&blocked).unwrap();
+        fs::write(blocked.join("x"), b"").unwrap();
+        let result = store.save(&meta(400), sections(400).into_iter(), |_| {});
+        assert!(matches!(result, Err(SnapshotError::Io { .. })), "{result:?}");
+        fs::remove_dir_all(&blocked).unwrap();
+        assert_eq!(store.kept(), [200, 300]);
+        assert_eq!(fs::read_dir(dir.path().join("snapshots")).unwrap().count(), KEPT);
+        assert_eq!(load(&store, 201).unwrap(), Some(300));
+    }
+    save(&mut store, 400);
+}
+
+#[test]
+fn every_damaged_byte_and_every_cut_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let small = vec![vec![1, 2, 3], vec![], vec![4]];
+    let len = store.save(&meta(9), small.into_iter(), |_| {}).unwrap();
+    let file = path(dir.path(), 9);
+    for at in 0..usize::try_from(len).unwrap() {
+        flip(&file, at);
+        let error = store.load(9).expect_err("a flipped bit was read");
+        assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+        flip(&file, at);
+    }
+    store.load(9).unwrap();
+    let bytes = fs::read(&file).unwrap();
+    for cut in 0..bytes.len() {
+        fs::write(&file, &bytes[..cut]).unwrap();
+        assert!(matches!(store.load(9), Err(SnapshotError::Damaged { .. })), "cut to {cut}");
+    }
+    fs::write(&file, [bytes.as_slice(), b"x"].concat()).unwrap();
+    assert!(matches!(store.load(9), Err(SnapshotError::Damaged { .. })));
+}
+
+#[test]
+fn the_older_one_serves_only_if_the_log_reaches_back_to_it() {
+    let (dir, store) = three();
+    flip(&path(dir.path(), 300), 1234);
+    assert_eq!(load(&store, 150).unwrap(), Some(200));
+    assert_eq!(load(&store, 201).unwrap(), Some(200));
+    let error = load(&store, 202).unwrap_err();
+    assert!(matches!(error, SnapshotError::NoneUsable { first_log_index: 202, .. }));
+    assert!(error.to_string().contains("restore the whole data directory"), "{error}");
+    flip(&path(dir.path(), 200), 1234);
+    assert!(matches!(load(&store, 1), Err(SnapshotError::NoneUsable { .. })), "a log alone is not enough");
+}
+
+#[test]
+fn a_snapshot_that_is_missing_is_missed() {
+    let (dir, _) = three();
+    for index in [200, 300] {
+        fs::remove_file(path(dir.path(), index)).unwrap();
+    }
+    let store = open(dir.path());
+    assert!(matches!(load(&store, 201), Err(SnapshotError::NoneUsable { .. })));
+    assert_eq!(load(&store, 1).unwrap(), None);
+}
+
+#[test]
+fn what_belongs_elsewhere_is_refused() {
+    let (dir, store) = three();
+    let other = SnapshotStore::open(dir.path(), ClusterId(7)).unwrap();
+    assert!(matches!(other.load_latest(1), Err(SnapshotError::WrongCluster { .. })));
+    fs::copy(path(dir.path(), 200), path(dir.path(), 300)).unwrap();
+    assert!(matches!(store.load(300), Err(SnapshotError::Damaged { .. })), "a file under another's name");
+    // The version is the 16-bit number behind the magic.
+    flip_version(&path(dir.path(), 300));
+    assert!(matches!(store.load_latest(1), Err(SnapshotError::NewerFormat { found: 2, .. })));
+}
+
+fn flip_version(file: &Path) {
+    use std::os::unix::fs::FileExt;
+    let file = OpenOptions::new().write(true).open(file).unwrap();
+    file.write_all_at(&2_u16.to_le_bytes(), 8).unwrap();
+}
