@@ -79,19 +79,43 @@ pub struct Books {
     pub shelves: Vec<Shelf>,
 }
 
-/// Reads all of it. Nothing may be changing meanwhile, or the books are of different moments.
+impl Books {
+    /// Whether everything was read at one log index, so that its parts belong together.
+    fn is_of_one_moment(&self) -> bool {
+        let found = self.found.iter().flatten().map(|found| found.at);
+        let mut all = found.chain(self.shelves.iter().map(|shelf| shelf.at));
+        let first = all.next();
+        all.all(|at| Some(at) == first)
+    }
+}
+
+/// Reads all of it, again until nothing has changed meanwhile. So whoever changes things must have stopped; holds that
+/// end only delay it.
 ///
 /// # Errors
 /// No answer came within the client's deadline.
-pub async fn fetch(
+pub async fn fetch(client: &Client, ids: &[ReservationId], products: &[ProductId]) -> Result<Books, Error> {
+    let ids: Arc<[ReservationId]> = ids.into();
+    loop {
+        let mut books = Books { found: vec![None; ids.len()], shelves: Vec::new() };
+        read_ids(client, &ids, &mut books.found).await?;
+        for product in products {
+            books.shelves.extend(client.product(*product).await?.map(Shelf::from));
+        }
+        if books.is_of_one_moment() {
+            return Ok(books);
+        }
+    }
+}
+
+async fn read_ids(
     client: &Client,
-    ids: impl ExactSizeIterator<Item = ReservationId>,
-    products: impl Iterator<Item = ProductId>,
-) -> Result<Books, Error> {
-    let ids: Arc<[ReservationId]> = ids.collect();
+    ids: &Arc<[ReservationId]>,
+    into: &mut [Option<Box<Found>>],
+) -> Result<(), Error> {
     let mut readers = JoinSet::new();
     for reader in 0..READS_AT_A_TIME.min(ids.len()) {
-        let (client, ids) = (client.clone(), Arc::clone(&ids));
+        let (client, ids) = (client.clone(), Arc::clone(ids));
         readers.spawn(async move {
             let mut read = Vec::new();
             for at in (reader..ids.len()).step_by(READS_AT_A_TIME) {
@@ -102,14 +126,10 @@ pub async fn fetch(
             Ok::<_, Error>(read)
         });
     }
-    let mut books = Books { found: vec![None; ids.len()], shelves: Vec::new() };
     while let Some(read) = readers.join_next().await {
         for (at, found) in read.expect("a reader neither panics nor is aborted")? {
-            books.found[at] = Some(found);
+            into[at] = Some(found);
         }
     }
-    for product in products {
-        books.shelves.extend(client.product(product).await?.map(Shelf::from));
-    }
-    Ok(books)
+    Ok(())
 }

@@ -124,7 +124,7 @@ impl Account {
             asks.filter(is_it).map(|(ask, _)| u64::from(ask.quantity)).sum::<u64>()
         };
         let sold = mine(State::Confirmed, Purpose::Reserve);
-        let held = mine(State::Held, Purpose::Reserve);
+        let held = mine(State::Held, Purpose::Reserve) + self.unswept(shelf.product, books);
         let created = self.products.get(&shelf.product).map_or(0, |promise| promise.stock);
         let stock = created + mine(State::Applied, Purpose::Restock);
         let stock = stock.saturating_sub(mine(State::Applied, Purpose::WriteOff));
@@ -141,6 +141,16 @@ impl Account {
         }
         let oversold = history.oversold(shelf.product).max(sold.saturating_sub(shelf.stock));
         ShelfFinding { shelf, sold, held, oversold }
+    }
+
+    /// Units of holds that are over, and still counted as held until their expiry is told.
+    fn unswept(&self, product: ProductId, books: &Books) -> u64 {
+        let all = self.asks.iter().zip(books.found.iter().map(Option::as_deref));
+        let unswept = all.filter(|(ask, found)| {
+            ask.product == product
+                && found.is_some_and(|found| found.state == State::Expired && found.sequence == 0)
+        });
+        unswept.map(|(ask, _)| u64::from(ask.quantity)).sum()
     }
 }
 
@@ -262,10 +272,9 @@ fn by_itself(ask: &Ask, one: &Statement, promise: Option<&Promise>) -> Option<&'
                 && promise.is_none_or(|promise| u64::from(promise.per_user_limit) == limit);
             (!right).then_some("it was refused for a limit that it did not reach")
         }
-        Said::Refused {
-            status: Status::Invalid | Status::IdConflict | Status::UnknownProduct | Status::UnknownReservation,
-            ..
-        } => Some("it was refused for a reason that it never gave"),
+        Said::Refused { status: Status::Invalid | Status::IdConflict | Status::UnknownProduct, .. } => {
+            Some("it was refused for a reason that it never gave")
+        }
         _ => None,
     }
 }

@@ -161,13 +161,30 @@ impl Account {
     }
 
     /// Every id, in the order of the tickets.
-    pub fn ids(&self) -> impl ExactSizeIterator<Item = ReservationId> + '_ {
-        self.asks.iter().map(|ask| ask.id)
+    pub fn ids(&self) -> Vec<ReservationId> {
+        self.asks.iter().map(|ask| ask.id).collect()
     }
 
     /// The products.
-    pub fn products(&self) -> impl ExactSizeIterator<Item = ProductId> + '_ {
-        self.products.keys().copied()
+    pub fn products(&self) -> Vec<ProductId> {
+        self.products.keys().copied().collect()
+    }
+
+    /// Ids of which nothing was told so far. Their calls were given up, and the client may have been about to resolve
+    /// them.
+    pub fn give_up(&mut self) -> Vec<Ticket> {
+        let mut silent = vec![true; self.asks.len()];
+        self.statements.iter().for_each(|one| silent[one.ticket.0 as usize] = false);
+        let silent = silent.into_iter().enumerate().filter(|(_, silent)| *silent);
+        let tickets: Vec<Ticket> = silent.map(|(at, _)| Ticket(at as u32)).collect();
+        tickets.iter().for_each(|ticket| self.kill_sent(*ticket));
+        tickets
+    }
+
+    /// Whether the last answer about an id was a definite no.
+    pub fn was_refused(&self, ticket: Ticket) -> bool {
+        let last = self.statements.iter().rev().find(|one| one.ticket == ticket);
+        last.is_some_and(|one| !one.said.claims_effect())
     }
 
     /// Answers given so far.

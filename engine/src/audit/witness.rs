@@ -54,10 +54,7 @@ impl Witness {
     pub async fn reserve_again(&self, ticket: Ticket) -> Option<Said> {
         let order = self.order_of(ticket);
         let result = self.client.reserve_with(order.id(order.reservation())).await;
-        if matches!(result, Err(Error::Killed { .. } | Error::Unresolved { .. })) {
-            return self.hear(ticket, result.map(|outcome| (Said::from(&outcome), outcome.at())));
-        }
-        self.hear_more(ticket, result.map(|outcome| (Said::from(&outcome), outcome.at())))
+        self.hear_again(ticket, result.map(|outcome| (Said::from(&outcome), outcome.at())))
     }
 
     /// Sends many reservations that were never sent before, as one row.
@@ -121,6 +118,18 @@ impl Witness {
         (ticket, self.hear(ticket, result.map(|outcome| said::of_stock(&outcome))))
     }
 
+    /// Sends whatever it was again, under the same id.
+    pub async fn again(&self, ticket: Ticket) -> Option<Said> {
+        let ask = self.account().asked(ticket);
+        let change = StockChange::new(ask.product, ask.quantity).id(ask.id);
+        let result = match ask.purpose {
+            Purpose::Reserve => return self.reserve_again(ticket).await,
+            Purpose::Restock => self.client.restock_with(change).await,
+            Purpose::WriteOff => self.client.write_off_with(change).await,
+        };
+        self.hear_again(ticket, result.map(|outcome| said::of_stock(&outcome)))
+    }
+
     fn change(&self, product: ProductId, quantity: u32, purpose: Purpose) -> (Ticket, StockChange) {
         let id = fresh_id();
         let ticket = self.account.borrow_mut().ask(id, product, UserId(0), quantity, purpose);
@@ -154,6 +163,15 @@ impl Witness {
         };
         account.told(ticket, said, at);
         Some(said)
+    }
+
+    /// Records the end of a call that takes or changes units under an id that was used before. That this call did
+    /// nothing says nothing of those before.
+    fn hear_again(&self, ticket: Ticket, result: Result<(Said, At), Error>) -> Option<Said> {
+        match result {
+            Err(Error::Killed { .. } | Error::Unresolved { .. }) | Ok(_) => self.hear(ticket, result),
+            Err(_) => None,
+        }
     }
 
     /// Records the end of a call about an id that was used before. That nothing was done *now* says nothing of what

@@ -201,13 +201,11 @@ async fn sale(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
     crowd.settle().await;
 
     phase("the audit reads every id");
-    let books = {
-        let (ids, products) = {
-            let account = account.borrow();
-            (account.ids().collect::<Vec<_>>(), account.products().collect::<Vec<_>>())
-        };
-        fetch(&connect(&url, CONNECTIONS).await?, ids.into_iter(), products.into_iter()).await?
+    let (ids, products) = {
+        let account = account.borrow();
+        (account.ids(), account.products())
     };
+    let books = fetch(&connect(&url, CONNECTIONS).await?, &ids, &products).await?;
     let findings = account.borrow_mut().judge(&books);
     shown.abort();
     display.borrow_mut().close();
