@@ -385,6 +385,7 @@ async fn a_server_of_another_version_is_told_at_once() {
     let error = Client::connect(&server.url()).await.unwrap_err();
     assert!(matches!(error, Error::Fault { code: 32, .. }), "{error}");
     assert!(!error.is_retryable());
+    assert_eq!(server.connections(), 1, "trying again cannot help");
 }
 
 #[tokio::test]
