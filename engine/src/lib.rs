@@ -8,10 +8,13 @@
 //! - [`wal`], [`snapshot`], [`datadir`] what is on disk
 //! - [`ops`] metrics, health, and the port that shows them
 //! - [`clock`] the only reader of time
-//! - [`testing`] a real server inside a test
+//! - [`testing`] a real server inside a test; [`child`] one in a process of its own, to be killed
+//! - [`audit`] every answer of a sale held against the engine's books
 //!
 //! Deliberately not here: decisions. Whoever decides lives in `sluice-core`, without sockets, files or clocks.
 
+pub mod audit;
+pub mod child;
 pub mod clock;
 pub mod command;
 pub mod config;
