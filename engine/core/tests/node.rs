@@ -395,3 +395,16 @@ fn a_frame_whose_time_is_over_is_told_that_nobody_knows_and_a_resolve_settles_it
     assert_eq!(node.resolve(1).state(), State::Held);
     assert_eq!(node.tokens(1), node.free(1));
 }
+
+#[test]
+fn a_frame_of_suspects_of_whom_only_some_are_refused_comes_back_once() {
+    let mut node = TestNode::new();
+    node.put(1, 100, Terms { per_user_limit: 2, ..TERMS });
+    node.reserve(1, 1, 7, 2);
+    node.reserve(2, 1, 8, 1);
+    let told = node.reserve_all(&[item(3, 1, 7, 1), item(4, 1, 8, 1), item(5, 1, 9, 1), item(6, 1, 8, 9)]);
+    let told: Vec<_> = told.into_iter().map(status).collect();
+    assert_eq!(told, [Status::LimitReached, Status::Reserved, Status::Reserved, Status::LimitReached]);
+    assert_eq!(node.desk.away(), 0);
+    assert_eq!((node.free(1), node.tokens(1)), (95, 95));
+}

@@ -401,11 +401,12 @@ impl Replica {
                 actions.settled.push(flight);
                 continue;
             }
-            let parts = reads::sift(&self.ledger, flight);
-            actions.settled.extend(parts.refused);
-            if let Some(mut rest) = parts.rest {
-                self.take_tokens(&mut rest);
-                self.waiting.push(rest);
+            reads::sift(&self.ledger, &mut flight);
+            if flight.is_empty() {
+                actions.settled.push(flight);
+            } else {
+                self.take_tokens(&mut flight);
+                self.waiting.push(flight);
             }
         }
     }

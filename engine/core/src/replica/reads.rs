@@ -75,51 +75,27 @@ fn reservation(ledger: &Ledger, id: ReservationId) -> ReservationReply {
     }
 }
 
-/// What became of a flight of suspects: some are refused, the others are to go to the log.
-#[derive(Debug)]
-pub(super) struct Sifted {
-    pub(super) refused: Option<Box<Flight>>,
-    pub(super) rest: Option<Box<Flight>>,
-}
-
-/// Refuses the buyers of a flight who have reached their limit in the ledger as it stands.
+/// Refuses the buyers of a flight who have reached their limit in the ledger as it stands. The others stay on it, as
+/// commands for the log; if there are none, the flight is answered.
 ///
 /// An id that has an outcome goes to the log, which tells it; so does a buyer of a product with holds that are over
 /// but not swept, since what they held no longer counts.
-pub(super) fn sift(ledger: &Ledger, mut flight: Box<Flight>) -> Sifted {
-    let Load::Suspects(Group::Reserve(items)) = &mut flight.load else {
+pub(super) fn sift(ledger: &Ledger, flight: &mut Flight) {
+    let Load::Suspects(Group::Reserve(items)) = &flight.load else {
         unreachable!("only reserves are suspected");
     };
-    let mut kept = (Vec::new(), Vec::new());
-    let mut refused = (Vec::new(), Vec::new(), Vec::new());
+    let (mut kept, mut lines) = (Vec::new(), Vec::new());
     for (item, line) in items.iter().zip(&flight.lines) {
         match limit_reached(ledger, item) {
-            Some(answer) => {
-                refused.0.push(*item);
-                refused.1.push(*line);
-                refused.2.push(answer);
-            }
+            Some(answer) => flight.told.push((*line, answer)),
             None => {
-                kept.0.push(*item);
-                kept.1.push(*line);
+                kept.push(*item);
+                lines.push(*line);
             }
         }
     }
-    let refused = (!refused.0.is_empty()).then(|| {
-        Box::new(Flight {
-            origin: flight.origin,
-            load: Load::Suspects(Group::Reserve(refused.0)),
-            lines: refused.1,
-            tokened: Vec::new(),
-            gate: None,
-            answers: Answers::Plain(refused.2),
-        })
-    });
-    let rest = (!kept.0.is_empty()).then(|| {
-        (flight.load, flight.lines) = (Load::Commands(Group::Reserve(kept.0)), kept.1);
-        flight
-    });
-    Sifted { refused, rest }
+    flight.load = Load::Commands(Group::Reserve(kept));
+    flight.lines = lines;
 }
 
 fn limit_reached(ledger: &Ledger, item: &Reserve) -> Option<Answer> {
