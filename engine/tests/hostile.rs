@@ -168,19 +168,22 @@ fn a_frame_of_buyers_some_at_their_limit_and_some_not_is_answered() {
 
 #[test]
 fn the_smallest_queue_of_log_steps_that_may_be_set_is_enough() {
+    const FRAMES: u64 = 400;
     let server = serve(&[("limits.appends_queue_max", "2")]);
     let mut raw = Raw::greeted(&server);
     raw.put(1, 1 << 30, TERMS);
-    for round in 0..4_u128 {
-        for at in 0..16_u128 {
-            let name = round * 100 + at + 1;
-            let orders: Vec<_> = (0..ITEMS_MAX as u128).map(|nth| order(name << 32 | nth, 1, 7, 1)).collect();
-            raw.send(&reserve(name as u64, &orders));
+    let mut writer = Raw { stream: raw.stream.try_clone().unwrap() };
+    let writing = std::thread::spawn(move || {
+        for name in 1..=FRAMES {
+            let ids = (0..ITEMS_MAX as u128).map(|nth| u128::from(name) << 32 | nth);
+            let orders: Vec<_> = ids.map(|id| order(id, 1, 7, 1)).collect();
+            writer.send(&reserve(name, &orders));
         }
-        for _ in 0..16 {
-            assert!(raw.answers().1.iter().all(|answer| answer.status() == Some(Status::Reserved)));
-        }
+    });
+    for _ in 0..FRAMES {
+        assert!(raw.answers().1.iter().all(|answer| answer.status() == Some(Status::Reserved)));
     }
+    writing.join().unwrap();
 }
 
 #[test]
@@ -238,8 +241,8 @@ fn connections_lost_with_answers_pending_and_frames_begun_leave_nothing_behind()
 fn two_thousand_connections_are_served_and_let_go() {
     let server = serve(&[]);
     let mut honest = Raw::greeted(&server);
-    honest.put(1, 2_000, TERMS);
-    let mut crowd: Vec<Raw> = (0..400).map(|_| Raw::greeted(&server)).collect();
+    honest.put(1, 3_000, TERMS);
+    let mut crowd: Vec<Raw> = (0..2_000).map(|_| Raw::greeted(&server)).collect();
     for (user, raw) in (1_u64..).zip(&mut crowd) {
         raw.send(&reserve(user, &[order(u128::from(user), 1, user, 1)]));
     }

@@ -408,3 +408,31 @@ fn a_frame_of_suspects_of_whom_only_some_are_refused_comes_back_once() {
     assert_eq!(node.desk.away(), 0);
     assert_eq!((node.free(1), node.tokens(1)), (95, 95));
 }
+
+#[test]
+fn a_snapshot_that_fails_is_tried_again_only_when_the_log_has_grown() {
+    const EVERY: u64 = 4096;
+    let mut node = TestNode::recover_with(common::Disk::default(), START_MS, EVERY);
+    node.snapshots_fail = true;
+    node.settle();
+    node.put(1, 1_000_000, TERMS);
+    let mut id = 0;
+    while node.snapshots == 0 {
+        id += 1;
+        node.reserve(id, 1, 1, 1);
+    }
+    for _ in 0..100 {
+        node.drive();
+    }
+    assert_eq!(node.snapshots, 1, "what has just failed was tried again at once");
+    while node.snapshots == 1 {
+        id += 1;
+        node.reserve(id, 1, 1, 1);
+    }
+    node.snapshots_fail = false;
+    while node.snapshots == 2 {
+        id += 1;
+        node.reserve(id, 1, 1, 1);
+    }
+    assert!(node.replica.status().log_bytes < EVERY);
+}
