@@ -436,3 +436,13 @@ fn a_snapshot_that_fails_is_tried_again_only_when_the_log_has_grown() {
     }
     assert!(node.replica.status().log_bytes < EVERY);
 }
+
+#[test]
+fn an_order_above_the_limit_of_anybody_takes_no_units_out_of_sight() {
+    let mut node = TestNode::new();
+    node.put(1, 5, Terms { per_user_limit: 2, ..TERMS });
+    let last = node.last_index();
+    let refused = node.reserve(1, 1, 7, 3);
+    assert_eq!((status(refused), refused.limit(), refused.user_has()), (Status::LimitReached, 2, 0));
+    assert_eq!(node.last_index(), last, "a hopeless order wrote to the log");
+}

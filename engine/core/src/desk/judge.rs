@@ -87,8 +87,14 @@ fn look(
     if !posted.unlimited && posted.free < units {
         return short(&posted, at);
     }
-    if posted.per_user_limit != 0 && board.may_have(item.product.into(), item.user.into()) {
-        return Verdict::Suspect;
+    if posted.per_user_limit != 0 {
+        if board.may_have(item.product.into(), item.user.into()) {
+            return Verdict::Suspect;
+        }
+        // Hopeless for anybody: it must not set units aside on its way to be refused.
+        if item.quantity > posted.per_user_limit {
+            return Verdict::No(Answer::limit_reached(at, posted.per_user_limit, 0));
+        }
     }
     if lane.tokens.take(stripe, item.quantity) { Verdict::Admit } else { Verdict::Doubt }
 }
