@@ -27,8 +27,8 @@ pub struct Origin {
 pub enum Load {
     /// Commands for the log.
     Commands(Group),
-    /// First attempts to reserve by buyers who may have reached their limit: refused by the ledger as it stands if
-    /// so, and commands for the log if not.
+    /// First attempts to reserve by buyers who may have reached their limit, or under ids that may be known: refused by
+    /// the ledger as it stands if it refuses them, and commands for the log if not.
     Suspects(Group),
     /// Read reservations.
     Reservations(Vec<ReservationId>),

@@ -438,6 +438,26 @@ fn a_snapshot_that_fails_is_tried_again_only_when_the_log_has_grown() {
 }
 
 #[test]
+fn a_filter_with_too_many_ids_does_not_turn_refusals_into_records() {
+    let mut node = TestNode::new();
+    node.put(1, 1, TERMS);
+    node.reserve(1, 1, 1, 1);
+    node.put(2, 1, Terms { opens_ms: START_MS + 5000, ..TERMS });
+    // Ten times as many as the board was made for.
+    for id in 2..=10_000 {
+        node.resolve(id);
+    }
+    let before = (node.replica.totals().records, node.last_index());
+    for id in 0..1000_u128 {
+        let id = 1 << 64 | id << 2;
+        let items = [item(id, 1, 2, 1), item(id + 1, 2, 2, 1), item(id + 2, 3, 2, 1)];
+        let told: Vec<_> = node.reserve_all(&items).into_iter().map(status).collect();
+        assert_eq!(told, [Status::Insufficient, Status::NotOpen, Status::UnknownProduct]);
+    }
+    assert_eq!((node.replica.totals().records, node.last_index()), before, "refusals were remembered");
+}
+
+#[test]
 fn an_order_above_the_limit_of_anybody_takes_no_units_out_of_sight() {
     let mut node = TestNode::new();
     node.put(1, 5, Terms { per_user_limit: 2, ..TERMS });

@@ -62,7 +62,7 @@ pub struct DeskCounts {
     pub refused: u64,
     /// Requests that were in doubt at least once.
     pub doubted: u64,
-    /// Requests sent to the ledger because their buyer may have reached the limit.
+    /// Requests sent to the ledger because their buyer may have reached the limit, or their id may be known.
     pub suspected: u64,
     /// Requests in doubt now.
     pub parked: u64,

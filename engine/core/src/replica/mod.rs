@@ -279,7 +279,7 @@ impl Replica {
     pub fn drive(&mut self, now: Moment, actions: &mut Actions) {
         loop {
             self.start_round();
-            self.answer_reads(actions);
+            self.answer_reads(now, actions);
             self.propose(now, actions);
             if !self.node.has_ready() {
                 break;
@@ -391,7 +391,7 @@ impl Replica {
         }
     }
 
-    fn answer_reads(&mut self, actions: &mut Actions) {
+    fn answer_reads(&mut self, now: Moment, actions: &mut Actions) {
         match self.lead {
             Lead::Open(_) => {}
             // Not yet: they wait for the gate.
@@ -412,7 +412,7 @@ impl Replica {
                 actions.settled.push(flight);
                 continue;
             }
-            reads::sift(&self.ledger, &mut flight);
+            reads::sift(&self.ledger, &mut flight, now.wall_ms);
             if flight.is_empty() {
                 actions.settled.push(flight);
             } else {
