@@ -62,7 +62,7 @@ pub struct DeskCounts {
     pub refused: u64,
     /// Requests that were in doubt at least once.
     pub doubted: u64,
-    /// Requests sent to the ledger because their buyer may have reached the limit.
+    /// Requests sent to the ledger because their buyer may have reached the limit, or their id may be known.
     pub suspected: u64,
     /// Requests in doubt now.
     pub parked: u64,
@@ -192,14 +192,14 @@ impl Desk {
     pub fn settle(&mut self, mut flight: Box<Flight>) {
         self.away = self.away.checked_sub(1).expect("only what went away comes back");
         self.away_requests =
-            self.away_requests.checked_sub(flight.len()).expect("what comes back is what went away");
+            self.away_requests.checked_sub(flight.requests()).expect("what comes back is what went away");
         let key = flight.origin.frame as usize;
         if self.frames.get(key).is_none_or(|frame| frame.serial != flight.origin.serial) {
             // Its frame's time was over, and its caller has been told that nobody knows.
             return;
         }
         match std::mem::take(&mut flight.answers) {
-            Answers::Plain(answers) if flight.lines.is_empty() => {
+            Answers::Plain(answers) if flight.lines.is_empty() && flight.told.is_empty() => {
                 // A read that got no further: as many lines as it asked for.
                 let frame = self.frames.remove(key);
                 self.reply_plain(frame.caller, answers);
@@ -207,8 +207,8 @@ impl Desk {
             Answers::Plain(answers) => {
                 assert_eq!(answers.len(), flight.lines.len(), "one answer a line");
                 let frame = &mut self.frames[key];
-                for (line, answer) in flight.lines.iter().zip(answers) {
-                    frame.answer(*line, answer);
+                for (line, answer) in flight.lines.into_iter().zip(answers).chain(flight.told) {
+                    frame.answer(line, answer);
                 }
                 self.finish(key);
             }
@@ -386,6 +386,7 @@ impl Desk {
                 lines: std::mem::take(lines),
                 tokened: std::mem::take(tokened),
                 gate: self.gate.clone(),
+                told: Vec::new(),
                 answers: Answers::default(),
             });
             self.away += 1;
@@ -407,6 +408,7 @@ impl Desk {
             lines: Vec::new(),
             tokened: Vec::new(),
             gate: None,
+            told: Vec::new(),
             answers: Answers::default(),
         });
         let lines = flight.len();
