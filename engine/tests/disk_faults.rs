@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use process::{FREE_PORTS, Served, ends, serve, serve_by};
+use process::{FREE_PORTS, Served, serve_by};
 use sluice_client::{Client, ReservationId, Reserve, ReserveOutcome, Terms, fresh_id};
 
 const PRODUCT: u64 = 7;
@@ -118,14 +118,22 @@ fn a_disk_that_is_nearly_full_admits_nothing_and_reads_go_on() {
     assert_eq!(served.outcome("product put 7 --stock 3").0, 0);
     assert_eq!(served.outcome("reserve 7 --user 1 --id 1f").0, 0);
     assert_eq!(served.stop(rustix::process::Signal::TERM), 0);
-    let flags = [FREE_PORTS, &["--disk-free-min", "1TiB"]].concat();
-    let (code, said) = ends(serve(&data, &flags[..flags.len() - 1]));
-    assert_eq!(code, 2, "a flag without its value is a mistake: {said}");
+    // It never says that it is ready, so its ports are chosen here.
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (listen, ops) = (port(), port());
     let mut starved = Command::new(env!("CARGO_BIN_EXE_sluice"));
-    starved.arg("serve").args(["--data", data.to_str().unwrap()]).args(&flags);
-    let starved =
-        starved.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let starved = Served::announced(starved);
+    starved
+        .args(["serve", "--disk-free-min", "1TiB", "--listen", &listen, "--ops", &ops, "--data"])
+        .arg(&data);
+    let starved = Served {
+        child: starved.spawn().unwrap(),
+        url: format!("sluice://{listen}"),
+        ops: format!("http://{ops}"),
+    };
+    let (_, product) = starved.ask("product show 7 --deadline 20s");
+    assert_eq!(product["free"], 2, "{product}");
+    let (_, status) = starved.ask("status");
+    assert_eq!(status["node"]["condition"], "not_ready", "{status}");
     assert_eq!(starved.ask("show 1f").1["state"], "held");
     let (code, _) = starved.ask("reserve 7 --user 2 --deadline 300ms");
     assert_eq!(code, 3, "nothing is admitted, and nothing is claimed");
