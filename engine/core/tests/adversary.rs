@@ -5,6 +5,8 @@
 //! index the answer names; all answers about one id with each other and with the final ledger; the gate's tokens with
 //! the ledger's free units once nothing is in flight. Deliberately not here: other nodes, sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,7 +145,10 @@ impl Adversary {
                 let correlation = self.node.send(Kind::QueryProduct, Ask::Products(&items));
                 self.open.insert(correlation, Sent::Other(1));
             }
-            Step::Drive => self.node.drive(),
+            Step::Drive => {
+                self.node.desk.expire(self.node.now);
+                self.node.drive();
+            }
             Step::Sync(steps) => self.node.sync_some(*steps),
             Step::Pass(ms) => self.node.pass(*ms),
             Step::Snapshot => self.node.replica.want_snapshot(),
