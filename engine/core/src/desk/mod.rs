@@ -232,6 +232,7 @@ impl Desk {
             return;
         }
         self.refresh_gate();
+        let confirmed = self.board.rounds.confirmed();
         let applied = self.board.applied();
         let mut sorting = Sorting::default();
         for _ in 0..self.parked.len() {
@@ -252,7 +253,7 @@ impl Desk {
                 self.frames[parked.frame as usize].answer(parked.line, answer);
                 continue;
             }
-            let fresh = parked.round <= self.board.rounds.confirmed();
+            let fresh = parked.round <= confirmed;
             match self.judge(&parked.item, 0, applied, fresh, now) {
                 Verdict::Doubt => self.parked.push_back(parked),
                 verdict => {
@@ -268,15 +269,18 @@ impl Desk {
         }
     }
 
-    /// Answers what is still open of frames whose time is over: what waits here was not done; of what is with the
-    /// replica nobody knows.
+    /// Answers what is still open of frames whose time is over: what waits here was not done, nor was a read; of what
+    /// is on its way to the log nobody knows.
     pub fn expire(&mut self, now: Moment) {
         self.reconsider(now);
         let over = |frame: &OpenFrame| frame.deadline_ms <= now.mono_ms;
         let keys: Vec<usize> =
             self.frames.iter().filter(|(_, frame)| over(frame)).map(|(key, _)| key).collect();
         for key in keys {
-            let (caller, answers) = self.frames.remove(key).into_parts();
+            let (caller, mut answers) = self.frames.remove(key).into_parts();
+            if matches!(caller.kind, Kind::QueryReservation | Kind::QueryProduct | Kind::ListProducts) {
+                answers.fill(Answer::busy(RETRY_AFTER_MS));
+            }
             self.reply_plain(caller, answers);
         }
     }
@@ -307,10 +311,11 @@ impl Desk {
     }
 
     fn submit_reserves(&mut self, caller: Caller, items: &[ReserveItem], deadline_ms: u64, now: Moment) {
-        // The round is asked for, and `applied` loaded, after the frame has arrived and before any notice is read.
+        // In this order: the frame has arrived, the round is asked for, what is confirmed is looked at, `applied` is
+        // loaded, notices are read. So an answer's index is never below that of the round it rests on.
         let round = self.board.rounds.ask();
-        let applied = self.board.applied();
         let fresh = round <= self.board.rounds.confirmed();
+        let applied = self.board.applied();
         let term = self.gate.as_ref().map_or(0, |gate| gate.term());
         let serial = self.next_serial();
         let mut frame = OpenFrame::new(caller, serial, deadline_ms, items.len());
