@@ -151,7 +151,7 @@ impl Client {
         let mut open: Vec<usize> = (0..row.ends.len()).collect();
         while !open.is_empty() {
             let mut waits = Vec::new();
-            for part in open.chunks(self.items_max()) {
+            for part in open.chunks(self.row_max()) {
                 waits.push((part, self.submit(kind, asked(part, &row.attempts), deadline).await));
             }
             let mut again = Vec::new();

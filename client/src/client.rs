@@ -10,7 +10,7 @@ use std::time::Duration;
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, PutProductItem, Terms};
 use sluice_protocol::{Kind, ProductId, ReservationId, UserId};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, TIME_MAX, TIME_MIN};
 use crate::call::{Asked, Reply};
 use crate::connection::{Common, Link};
 use crate::error::Error;
@@ -77,10 +77,10 @@ impl Client {
         }
     }
 
-    /// The same client, whose calls have this long.
+    /// The same client, whose calls have this long: from 1 ms to 60 s; anything else is taken as the nearest.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { shared: Arc::clone(&self.shared), deadline }
+        Self { shared: Arc::clone(&self.shared), deadline: deadline.clamp(TIME_MIN, TIME_MAX) }
     }
 
     /// How long a call has. One whose reply is lost may take the resolve budget in addition.

@@ -185,6 +185,7 @@ fn a_file_at_its_size_limit_stops_the_store_and_loses_nothing() {
 }
 
 #[test]
+#[ignore = "mounts a small file system"]
 fn a_full_file_system_stops_the_store_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     // The mount is seen only in there, so what it holds must be looked at in there too, once there is room again.

@@ -178,3 +178,16 @@ fn a_client_that_drips_bytes_cannot_make_the_buffer_grow() {
         sent(&mut session);
     }
 }
+
+#[test]
+fn nothing_follows_a_fault() {
+    let mut session = session(4);
+    steps(&mut session, &hello());
+    steps(&mut session, &reserve(1, 1));
+    sent(&mut session);
+    steps(&mut session, &frame(Kind::Reserve, PROTOCOL_VERSION, 2, 2, &[0; 40]));
+    session.reply(Kind::Reserve, 1, &Answers::Plain(vec![Answer::unknown()]));
+    let kinds: Vec<_> = sent(&mut session).into_iter().map(|(kind, ..)| kind).collect();
+    assert_eq!(kinds, [Kind::Fault]);
+    assert_eq!(session.in_flight(), 0);
+}

@@ -111,7 +111,12 @@ impl NetThread {
             desk.bounce(flight);
         }
         let watching = desk.is_watching();
-        self.handle().watching.store(watching, Ordering::SeqCst);
+        let watched = self.handle().watching.swap(watching, Ordering::SeqCst);
+        if watching && !watched {
+            // The dispatcher sleeps without an alarm, and the apply that would tell may be over: it must look again,
+            // and see to the deadline.
+            self.handle().wake.notify_one();
+        }
         // Those who watch may have asked for a read round.
         if sent || watching {
             self.shared.replica.wake();

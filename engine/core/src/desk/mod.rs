@@ -62,7 +62,7 @@ pub struct DeskCounts {
     pub refused: u64,
     /// Requests that were in doubt at least once.
     pub doubted: u64,
-    /// Requests sent to the ledger because their buyer may have reached the limit.
+    /// Requests sent to the ledger because their buyer may have reached the limit, or their id may be known.
     pub suspected: u64,
     /// Requests in doubt now.
     pub parked: u64,
@@ -192,14 +192,14 @@ impl Desk {
     pub fn settle(&mut self, mut flight: Box<Flight>) {
         self.away = self.away.checked_sub(1).expect("only what went away comes back");
         self.away_requests =
-            self.away_requests.checked_sub(flight.len()).expect("what comes back is what went away");
+            self.away_requests.checked_sub(flight.requests()).expect("what comes back is what went away");
         let key = flight.origin.frame as usize;
         if self.frames.get(key).is_none_or(|frame| frame.serial != flight.origin.serial) {
             // Its frame's time was over, and its caller has been told that nobody knows.
             return;
         }
         match std::mem::take(&mut flight.answers) {
-            Answers::Plain(answers) if flight.lines.is_empty() => {
+            Answers::Plain(answers) if flight.lines.is_empty() && flight.told.is_empty() => {
                 // A read that got no further: as many lines as it asked for.
                 let frame = self.frames.remove(key);
                 self.reply_plain(frame.caller, answers);
@@ -207,8 +207,8 @@ impl Desk {
             Answers::Plain(answers) => {
                 assert_eq!(answers.len(), flight.lines.len(), "one answer a line");
                 let frame = &mut self.frames[key];
-                for (line, answer) in flight.lines.iter().zip(answers) {
-                    frame.answer(*line, answer);
+                for (line, answer) in flight.lines.into_iter().zip(answers).chain(flight.told) {
+                    frame.answer(line, answer);
                 }
                 self.finish(key);
             }
@@ -232,6 +232,7 @@ impl Desk {
             return;
         }
         self.refresh_gate();
+        let confirmed = self.board.rounds.confirmed();
         let applied = self.board.applied();
         let mut sorting = Sorting::default();
         for _ in 0..self.parked.len() {
@@ -252,7 +253,7 @@ impl Desk {
                 self.frames[parked.frame as usize].answer(parked.line, answer);
                 continue;
             }
-            let fresh = parked.round <= self.board.rounds.confirmed();
+            let fresh = parked.round <= confirmed;
             match self.judge(&parked.item, 0, applied, fresh, now) {
                 Verdict::Doubt => self.parked.push_back(parked),
                 verdict => {
@@ -268,15 +269,18 @@ impl Desk {
         }
     }
 
-    /// Answers what is still open of frames whose time is over: what waits here was not done; of what is with the
-    /// replica nobody knows.
+    /// Answers what is still open of frames whose time is over: what waits here was not done, nor was a read; of what
+    /// is on its way to the log nobody knows.
     pub fn expire(&mut self, now: Moment) {
         self.reconsider(now);
         let over = |frame: &OpenFrame| frame.deadline_ms <= now.mono_ms;
         let keys: Vec<usize> =
             self.frames.iter().filter(|(_, frame)| over(frame)).map(|(key, _)| key).collect();
         for key in keys {
-            let (caller, answers) = self.frames.remove(key).into_parts();
+            let (caller, mut answers) = self.frames.remove(key).into_parts();
+            if matches!(caller.kind, Kind::QueryReservation | Kind::QueryProduct | Kind::ListProducts) {
+                answers.fill(Answer::busy(RETRY_AFTER_MS));
+            }
             self.reply_plain(caller, answers);
         }
     }
@@ -307,10 +311,11 @@ impl Desk {
     }
 
     fn submit_reserves(&mut self, caller: Caller, items: &[ReserveItem], deadline_ms: u64, now: Moment) {
-        // The round is asked for, and `applied` loaded, after the frame has arrived and before any notice is read.
+        // In this order: the frame has arrived, the round is asked for, what is confirmed is looked at, `applied` is
+        // loaded, notices are read. So an answer's index is never below that of the round it rests on.
         let round = self.board.rounds.ask();
-        let applied = self.board.applied();
         let fresh = round <= self.board.rounds.confirmed();
+        let applied = self.board.applied();
         let term = self.gate.as_ref().map_or(0, |gate| gate.term());
         let serial = self.next_serial();
         let mut frame = OpenFrame::new(caller, serial, deadline_ms, items.len());
@@ -386,6 +391,7 @@ impl Desk {
                 lines: std::mem::take(lines),
                 tokened: std::mem::take(tokened),
                 gate: self.gate.clone(),
+                told: Vec::new(),
                 answers: Answers::default(),
             });
             self.away += 1;
@@ -407,6 +413,7 @@ impl Desk {
             lines: Vec::new(),
             tokened: Vec::new(),
             gate: None,
+            told: Vec::new(),
             answers: Answers::default(),
         });
         let lines = flight.len();

@@ -66,8 +66,12 @@ const MESSAGES_IN_FLIGHT_MAX: usize = 256;
 const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Entries proposed into one durable step while the disk has nothing to do.
 const ENTRIES_PER_APPEND_MAX: usize = 8;
-/// Durable steps that may be under way. One is written; full entries may queue behind it.
+/// Durable steps with entries proposed here that may be under way. One is written; full entries may queue behind it.
 const APPENDS_MAX: usize = 4;
+/// Steps that the shell must have room for: those, and the few that are for raft's own hard state.
+pub const STEPS_MAX: usize = 2 * APPENDS_MAX;
+/// Of the log's growth that makes a snapshot due, the part after which one that could not be saved is tried again.
+const SNAPSHOT_RETRY_PART: u64 = 16;
 /// How far ledger time may lag the clock before a pulse carries it forward, milliseconds.
 const LAG_MS_MAX: u64 = 1_000;
 
@@ -142,6 +146,8 @@ pub struct Replica {
     log_bytes: u64,
     /// A snapshot that is being saved, and the log bytes it contains.
     saving: Option<(SnapshotMeta, u64)>,
+    /// Log bytes from which on the next one is due.
+    snapshot_at_bytes: u64,
     snapshot_wanted: bool,
     /// A ready that wrote nothing, while no durable step was under way: raft may count it as persisted.
     idle_ready: Option<u64>,
@@ -195,6 +201,7 @@ impl Replica {
             snapshots: [snapshot.index; 2],
             log_bytes: 0,
             saving: None,
+            snapshot_at_bytes: config.snapshot_every_bytes,
             snapshot_wanted: false,
             idle_ready: None,
             answers: Vec::new(),
@@ -237,11 +244,15 @@ impl Replica {
         self.snapshots = [meta.index, self.snapshots[0]];
         self.node.mut_store().compact(meta.index);
         self.log_bytes -= bytes;
+        self.snapshot_at_bytes = self.config.snapshot_every_bytes;
     }
 
-    /// The snapshot that was asked for last could not be saved: the log stays as it is, and another will be tried.
+    /// The snapshot that was asked for last could not be saved: the log stays as it is. Another will be tried when
+    /// the log has grown some more, since what failed just now would fail again.
     pub fn snapshot_failed(&mut self) {
         self.saving = None;
+        let more = self.config.snapshot_every_bytes / SNAPSHOT_RETRY_PART;
+        self.snapshot_at_bytes = self.log_bytes.saturating_add(more.max(1));
     }
 
     /// Asks for a snapshot now, whatever the log's size.
@@ -268,7 +279,7 @@ impl Replica {
     pub fn drive(&mut self, now: Moment, actions: &mut Actions) {
         loop {
             self.start_round();
-            self.answer_reads(actions);
+            self.answer_reads(now, actions);
             self.propose(now, actions);
             if !self.node.has_ready() {
                 break;
@@ -380,7 +391,7 @@ impl Replica {
         }
     }
 
-    fn answer_reads(&mut self, actions: &mut Actions) {
+    fn answer_reads(&mut self, now: Moment, actions: &mut Actions) {
         match self.lead {
             Lead::Open(_) => {}
             // Not yet: they wait for the gate.
@@ -401,11 +412,12 @@ impl Replica {
                 actions.settled.push(flight);
                 continue;
             }
-            let parts = reads::sift(&self.ledger, flight);
-            actions.settled.extend(parts.refused);
-            if let Some(mut rest) = parts.rest {
-                self.take_tokens(&mut rest);
-                self.waiting.push(rest);
+            reads::sift(&self.ledger, &mut flight, now.wall_ms);
+            if flight.is_empty() {
+                actions.settled.push(flight);
+            } else {
+                self.take_tokens(&mut flight);
+                self.waiting.push(flight);
             }
         }
     }
@@ -425,7 +437,7 @@ impl Replica {
     }
 
     fn freeze_if_due(&mut self, actions: &mut Actions) {
-        let due = self.snapshot_wanted || self.log_bytes >= self.config.snapshot_every_bytes;
+        let due = self.snapshot_wanted || self.log_bytes >= self.snapshot_at_bytes;
         let index = self.ledger.index();
         if !due || self.saving.is_some() || index == self.snapshots[0] {
             self.snapshot_wanted &= index != self.snapshots[0];

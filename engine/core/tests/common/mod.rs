@@ -51,6 +51,9 @@ pub struct TestNode {
     pub replies: Vec<Reply>,
     pub now: Moment,
     pub proposed: Vec<(usize, usize)>,
+    /// Whether saving a snapshot fails, and how many were asked for.
+    pub snapshots_fail: bool,
+    pub snapshots: usize,
     correlation: u64,
 }
 
@@ -73,6 +76,11 @@ impl TestNode {
 
     /// A node on a disk that another one left. Nothing has been synced yet.
     pub fn recover(disk: Disk, wall_ms: u64) -> Self {
+        Self::recover_with(disk, wall_ms, u64::MAX)
+    }
+
+    /// The same, with a snapshot due whenever the log has grown by so much.
+    pub fn recover_with(disk: Disk, wall_ms: u64, snapshot_every_bytes: u64) -> Self {
         let board = Arc::new(Board::new(1000, 7));
         let members = Members { voters: vec![1], learners: Vec::new() };
         let (snapshot, ledger) = match &disk.snapshot {
@@ -84,7 +92,7 @@ impl TestNode {
         };
         let recovered =
             Recovered { snapshot, ledger, hard_state: disk.hard_state, entries: disk.entries.clone() };
-        let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes: u64::MAX };
+        let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes };
         let replica = Replica::new(config, recovered, Arc::clone(&board)).expect("snapshot and log fit");
         let desk = Desk::new(0, Arc::clone(&board), LIMITS);
         let now = Moment { mono_ms: 1, wall_ms };
@@ -97,6 +105,8 @@ impl TestNode {
             replies: Vec::new(),
             now,
             proposed: Vec::new(),
+            snapshots_fail: false,
+            snapshots: 0,
             correlation: 0,
         }
     }
@@ -124,7 +134,10 @@ impl TestNode {
             }
             self.desk.reconsider(self.now);
             self.replies.extend(self.desk.replies());
-            if let Some((meta, image)) = actions.snapshot {
+            self.snapshots += usize::from(actions.snapshot.is_some());
+            if self.snapshots_fail && actions.snapshot.is_some() {
+                self.replica.snapshot_failed();
+            } else if let Some((meta, image)) = actions.snapshot {
                 self.disk.snapshot = Some((meta, image.sections().collect()));
                 self.replica.snapshot_saved();
             }
@@ -145,6 +158,21 @@ impl TestNode {
             self.replica.persisted(number);
         }
         last.is_some()
+    }
+
+    /// The disk finishes the first `steps` of what it was given, but the replica does not hear of it before a later
+    /// sync: a crash may come first.
+    pub fn sync_silently(&mut self, steps: usize) {
+        for (_, step) in self.ordered.iter().take(steps) {
+            self.disk.write(step);
+        }
+    }
+
+    /// The disk finishes the first `steps` of what it was given.
+    pub fn sync_some(&mut self, steps: usize) {
+        let rest = self.ordered.split_off(steps.min(self.ordered.len()));
+        self.sync();
+        self.ordered = rest;
     }
 
     /// Drives and syncs until nothing moves.
