@@ -28,7 +28,7 @@ use self::crowd::{Crowd, Dice};
 const CYCLES: u64 = 50;
 
 /// Answers before a kill, at most.
-const ANSWERS_MAX: u64 = 6_000;
+const ANSWERS_MAX: u64 = 20_000;
 
 /// Answers in a cycle that rides through the kill, after it.
 const ANSWERS_AFTER: usize = 500;
