@@ -47,14 +47,14 @@ impl Witness {
         let order = self.order_of(ticket);
         let fresh = order.fresh_id(order.reservation());
         let result = self.client.reserve_with(fresh).await;
-        self.hear(ticket, result.map(|outcome| (Said::from(&outcome), outcome.at())))
+        self.hear(ticket, &result.map(|outcome| (Said::from(&outcome), outcome.at())))
     }
 
     /// Sends a reservation that was sent before, under the same id.
     pub async fn reserve_again(&self, ticket: Ticket) -> Option<Said> {
         let order = self.order_of(ticket);
         let result = self.client.reserve_with(order.id(order.reservation())).await;
-        self.hear_again(ticket, result.map(|outcome| (Said::from(&outcome), outcome.at())))
+        self.hear_again(ticket, &result.map(|outcome| (Said::from(&outcome), outcome.at())))
     }
 
     /// Sends many reservations that were never sent before, as one row.
@@ -66,7 +66,7 @@ impl Witness {
         let orders: Vec<Reserve> = tickets.iter().map(fresh).collect();
         let results = self.client.reserve_many(&orders).await;
         let heard = |outcome: ReserveOutcome| (Said::from(&outcome), outcome.at());
-        tickets.iter().zip(results).map(|(ticket, result)| self.hear(*ticket, result.map(heard))).collect()
+        tickets.iter().zip(results).map(|(ticket, result)| self.hear(*ticket, &result.map(heard))).collect()
     }
 
     /// Confirms.
@@ -74,7 +74,7 @@ impl Witness {
         self.account.borrow_mut().confirm_sent(ticket);
         let id = self.id_of(ticket);
         let result = self.client.confirm(id).await;
-        self.hear_more(ticket, result.map(|outcome| said::of_confirm(&outcome)))
+        self.hear_more(ticket, &result.map(|outcome| said::of_confirm(&outcome)))
     }
 
     /// Confirms many, as one row.
@@ -83,7 +83,7 @@ impl Witness {
         let ids: Vec<_> = tickets.iter().map(|ticket| self.id_of(*ticket)).collect();
         let results = self.client.confirm_many(&ids).await;
         let heard = |(ticket, result): (&Ticket, Result<_, Error>)| {
-            self.hear_more(*ticket, result.map(|outcome| said::of_confirm(&outcome)))
+            self.hear_more(*ticket, &result.map(|outcome| said::of_confirm(&outcome)))
         };
         tickets.iter().zip(results).map(heard).collect()
     }
@@ -93,7 +93,7 @@ impl Witness {
         self.account.borrow_mut().cancel_sent(ticket);
         let id = self.id_of(ticket);
         let result = self.client.cancel(id, reason).await;
-        self.hear_more(ticket, result.map(|outcome| said::of_cancel(&outcome)))
+        self.hear_more(ticket, &result.map(|outcome| said::of_cancel(&outcome)))
     }
 
     /// Asks what became of an id, or kills it.
@@ -101,21 +101,21 @@ impl Witness {
         self.account.borrow_mut().kill_sent(ticket);
         let id = self.id_of(ticket);
         let result = self.client.resolve(id).await;
-        self.hear_more(ticket, result.map(|outcome| said::of_resolution(&outcome)))
+        self.hear_more(ticket, &result.map(|outcome| said::of_resolution(&outcome)))
     }
 
     /// Adds units under a new id.
     pub async fn restock(&self, product: ProductId, quantity: u32) -> (Ticket, Option<Said>) {
         let (ticket, change) = self.change(product, quantity, Purpose::Restock);
         let result = self.client.restock_with(change).await;
-        (ticket, self.hear(ticket, result.map(|outcome| said::of_stock(&outcome))))
+        (ticket, self.hear(ticket, &result.map(|outcome| said::of_stock(&outcome))))
     }
 
     /// Removes free units under a new id.
     pub async fn write_off(&self, product: ProductId, quantity: u32) -> (Ticket, Option<Said>) {
         let (ticket, change) = self.change(product, quantity, Purpose::WriteOff);
         let result = self.client.write_off_with(change).await;
-        (ticket, self.hear(ticket, result.map(|outcome| said::of_stock(&outcome))))
+        (ticket, self.hear(ticket, &result.map(|outcome| said::of_stock(&outcome))))
     }
 
     /// Sends whatever it was again, under the same id.
@@ -127,7 +127,7 @@ impl Witness {
             Purpose::Restock => self.client.restock_with(change).await,
             Purpose::WriteOff => self.client.write_off_with(change).await,
         };
-        self.hear_again(ticket, result.map(|outcome| said::of_stock(&outcome)))
+        self.hear_again(ticket, &result.map(|outcome| said::of_stock(&outcome)))
     }
 
     fn change(&self, product: ProductId, quantity: u32, purpose: Purpose) -> (Ticket, StockChange) {
@@ -147,10 +147,10 @@ impl Witness {
     }
 
     /// Records the end of a call that takes or changes units. The client resolves, and so may kill, what is in doubt.
-    fn hear(&self, ticket: Ticket, result: Result<(Said, At), Error>) -> Option<Said> {
+    fn hear(&self, ticket: Ticket, result: &Result<(Said, At), Error>) -> Option<Said> {
         let mut account = self.account.borrow_mut();
         let (said, at) = match result {
-            Ok(heard) => heard,
+            Ok(heard) => *heard,
             Err(Error::Killed { .. }) => {
                 account.kill_sent(ticket);
                 (Said::Dead, At::default())
@@ -167,7 +167,7 @@ impl Witness {
 
     /// Records the end of a call that takes or changes units under an id that was used before. That this call did
     /// nothing says nothing of those before.
-    fn hear_again(&self, ticket: Ticket, result: Result<(Said, At), Error>) -> Option<Said> {
+    fn hear_again(&self, ticket: Ticket, result: &Result<(Said, At), Error>) -> Option<Said> {
         match result {
             Err(Error::Killed { .. } | Error::Unresolved { .. }) | Ok(_) => self.hear(ticket, result),
             Err(_) => None,
@@ -176,8 +176,8 @@ impl Witness {
 
     /// Records the end of a call about an id that was used before. That nothing was done *now* says nothing of what
     /// was done before, so an error leaves no record.
-    fn hear_more(&self, ticket: Ticket, result: Result<(Said, At), Error>) -> Option<Said> {
-        let (said, at) = result.ok()?;
+    fn hear_more(&self, ticket: Ticket, result: &Result<(Said, At), Error>) -> Option<Said> {
+        let (said, at) = *result.as_ref().ok()?;
         self.account.borrow_mut().told(ticket, said, at);
         Some(said)
     }
