@@ -109,7 +109,7 @@ impl SluiceSpeech {
                 }
                 Some(Status::Confirmed | Status::Cancelled) => self.tally.accepted += 1,
                 Some(Status::Insufficient | Status::SoldOut | Status::LimitReached) => {
-                    self.tally.refused += 1
+                    self.tally.refused += 1;
                 }
                 Some(Status::Busy) => self.tally.busy += 1,
                 _ => self.tally.other += 1,
