@@ -22,7 +22,7 @@ use crate::retry::{Attempts, Next, Repeat};
 impl Client {
     /// Takes units for many orders. The results are in the order of the orders.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -151,7 +151,7 @@ impl Client {
         let mut open: Vec<usize> = (0..row.ends.len()).collect();
         while !open.is_empty() {
             let mut waits = Vec::new();
-            for part in open.chunks(self.items_max()) {
+            for part in open.chunks(self.row_max()) {
                 waits.push((part, self.submit(kind, asked(part, &row.attempts), deadline).await));
             }
             let mut again = Vec::new();

@@ -25,6 +25,12 @@ pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(1);
 /// How long [`Builder::connect`] waits for the first connection unless it is set.
 pub const CONNECT_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 
+/// The shortest that any of these may be.
+pub(crate) const TIME_MIN: Duration = Duration::from_millis(1);
+
+/// The longest: no server may be asked to keep trying for longer.
+pub(crate) const TIME_MAX: Duration = Duration::from_millis(BUDGET_MS_MAX as u64);
+
 /// Connections of one client.
 pub const CONNECTIONS_MAX: usize = 64;
 
@@ -69,8 +75,8 @@ impl Builder {
         self
     }
 
-    /// How many connections calls are spread over, 1 to 64. One carries several hundred thousand calls a
-    /// second, and fuller frames; more help when one core of this machine is busy with one connection.
+    /// How many connections calls are spread over, 1 to 64. Fewer make fuller frames; more help when one
+    /// connection keeps a core of this machine busy.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
@@ -142,9 +148,8 @@ impl Builder {
             ("patience", self.patience),
             ("connect_deadline", self.connect_deadline),
         ];
-        let longest = Duration::from_millis(u64::from(BUDGET_MS_MAX));
         for (setting, duration) in durations {
-            if duration < Duration::from_millis(1) || duration > longest {
+            if !(TIME_MIN..=TIME_MAX).contains(&duration) {
                 return refuse(setting, format!("{duration:?}"), "1 ms to 60 s");
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, PutProductItem, Terms};
 use sluice_protocol::{Kind, ProductId, ReservationId, UserId};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, TIME_MAX, TIME_MIN};
 use crate::call::{Asked, Reply};
 use crate::connection::{Common, Link};
 use crate::error::Error;
@@ -77,10 +77,10 @@ impl Client {
         }
     }
 
-    /// The same client, whose calls have this long.
+    /// The same client, whose calls have this long: from 1 ms to 60 s; anything else is taken as the nearest.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { shared: Arc::clone(&self.shared), deadline }
+        Self { shared: Arc::clone(&self.shared), deadline: deadline.clamp(TIME_MIN, TIME_MAX) }
     }
 
     /// How long a call has. One whose reply is lost may take the resolve budget in addition.
@@ -103,7 +103,7 @@ impl Client {
 
     /// Takes units of a product for a user. A refusal is an outcome, not an error.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -163,7 +163,7 @@ impl Client {
 
     /// Tells what became of an id; one that has no outcome yet is killed by asking, so that it never gets one.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -229,7 +229,7 @@ impl Client {
 
     /// All products, read a page at a time as they are asked for.
     ///
-    /// ```ignore
+    /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = sluice_engine::testing::Server::start();
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use sluice_protocol::Kind;
 use sluice_protocol::limits::ITEMS_MAX;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +33,9 @@ const QUEUE_MAX: usize = 4 * ITEMS_MAX;
 
 /// Calls that the task takes out of its queue ahead of writing them: enough to fill a few frames of each kind.
 const LANES_MAX: usize = 4 * ITEMS_MAX;
+
+/// The kind of row with the longest items: what fits of these fits of any.
+const LONGEST_ROW: Kind = Kind::Reserve;
 
 /// How long connecting and being welcomed may take, together.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
@@ -64,7 +68,7 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct Health {
     failing: AtomicBool,
-    items_max: AtomicUsize,
+    row_max: AtomicUsize,
     trouble: Mutex<Option<Trouble>>,
 }
 
@@ -77,7 +81,7 @@ impl Link {
         let (queue, calls) = mpsc::channel(QUEUE_MAX);
         let health = Arc::new(Health {
             failing: AtomicBool::new(false),
-            items_max: AtomicUsize::new(ITEMS_MAX),
+            row_max: AtomicUsize::new(ITEMS_MAX),
             trouble: Mutex::new(None),
         });
         let task = Connection {
@@ -98,9 +102,9 @@ impl Link {
         self.health.failing.load(Ordering::Relaxed)
     }
 
-    /// How many items the server allows in a frame.
-    pub(crate) fn items_max(&self) -> usize {
-        self.health.items_max.load(Ordering::Relaxed)
+    /// How many items of a row the server allows in a frame, whatever row it is.
+    pub(crate) fn row_max(&self) -> usize {
+        self.health.row_max.load(Ordering::Relaxed)
     }
 
     /// What keeps the connection from serving, if anything does.
@@ -221,7 +225,8 @@ impl Connection {
         let greeting = timeout(CONNECT_TIME_MAX, greet(&self.common, &address)).await;
         let kind = match greeting {
             Ok(Ok((stream, session, inbound, greeting))) => {
-                self.health.items_max.store(greeting.limits.items_max, Ordering::Relaxed);
+                let row_max = greeting.limits.items_of(LONGEST_ROW).expect("rows have items");
+                self.health.row_max.store(row_max, Ordering::Relaxed);
                 return Ok((Welcomed { stream, session, inbound, address }, greeting.leader_elsewhere));
             }
             Ok(Err(kind)) => kind,

@@ -1,6 +1,6 @@
 //! What a call returns when it has no final answer, and what the caller should do about it.
 //!
-//! An [`Error`] is never a refusal: refusals are outcomes. Every variant says in its text whether something
+//! An error is never a refusal: refusals are outcomes. Every variant says in its text whether something
 //! may have been done. Deliberately not here: retries. By the time a caller sees an error they have been made.
 
 use sluice_protocol::{FaultCode, ReservationId};
@@ -57,7 +57,7 @@ pub enum Error {
         cause: String,
     },
     /// The server closed the connection and said why. Nothing was done.
-    #[error("{address} closed the connection with fault {code}: {text}")]
+    #[error("{address} closed the connection with fault {code}: {text}; nothing was done")]
     Fault {
         /// Who.
         address: String,
@@ -67,7 +67,7 @@ pub enum Error {
         text: String,
     },
     /// The server did not greet as a Sluice server of a common version does. Nothing was done.
-    #[error("{address} does not greet like a Sluice server: {what}")]
+    #[error("{address} does not greet like a Sluice server: {what}; nothing was done")]
     Handshake {
         /// Who.
         address: String,

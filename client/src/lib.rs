@@ -1,6 +1,6 @@
 //! The client of Sluice, the stock engine of flash sales.
 //!
-//! ```ignore
+//! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let server = sluice_engine::testing::Server::start();
 //! # let url = server.url();

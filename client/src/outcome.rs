@@ -4,7 +4,7 @@
 //! at which it holds. One rule of reading: `repeated` means that an earlier request with the same id had done
 //! it already; that may have been an earlier attempt of this very call, whose reply was lost.
 //!
-//! Outcomes of changes to products are in [`admin`]; what is no outcome is an [`crate::Error`].
+//! Outcomes of changes to products are a room of their own (`admin`); what is no outcome is an [`crate::Error`].
 
 use sluice_protocol::{Answer, RefusedField, ReservationId, State, Status};
 

@@ -45,6 +45,14 @@ pub(crate) struct Limits {
     pub(crate) frames_in_flight_max: usize,
 }
 
+impl Limits {
+    /// How many items one frame of a kind may hold; `None` for the kinds that have no items.
+    pub(crate) fn items_of(&self, kind: Kind) -> Option<usize> {
+        let (_, count_max) = kind.count_range();
+        kind.item_len().map(|len| self.items_max.min(self.body_max / len).min(count_max))
+    }
+}
+
 /// Who the server is, as far as routing cares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
@@ -138,12 +146,8 @@ impl Session {
             body_max: (welcome.body_max as usize).min(REQUEST_BODY_MAX),
             frames_in_flight_max: (welcome.frames_in_flight_max as usize).min(FRAMES_IN_FLIGHT_MAX),
         };
-        let longest_item =
-            Kind::ALL.into_iter().filter(|kind| kind.is_request()).filter_map(Kind::item_len).max();
-        if limits.items_max == 0
-            || limits.frames_in_flight_max == 0
-            || limits.body_max < longest_item.unwrap_or(0)
-        {
+        let is_cramped = |kind: Kind| kind.is_request() && limits.items_of(kind) == Some(0);
+        if limits.frames_in_flight_max == 0 || Kind::ALL.into_iter().any(is_cramped) {
             return Err(strange(format!("its limits leave no room for a request: {limits:?}")));
         }
         let elsewhere = welcome.leader != welcome.node && !welcome.leader_address.is_empty();
@@ -195,7 +199,8 @@ impl Session {
     }
 
     fn pack_frame(&mut self, kind: Kind, lanes: &mut Lanes, now: Instant, out: &mut Vec<u8>) {
-        let (items_max, calls_max) = self.frame_bounds(kind);
+        // A ping has no items and travels alone.
+        let (items_max, calls_max) = self.limits.items_of(kind).map_or((0, 1), |max| (max, max));
         let start = out.len();
         out.resize(start + HEADER_LEN, 0);
         let entry = self.take_entry(kind, now);
@@ -231,17 +236,6 @@ impl Session {
         frame.due = now + Duration::from_millis(u64::from(budget_ms)) + self.patience;
         self.alarm_at = Some(self.alarm_at.map_or(frame.due, |earliest| earliest.min(frame.due)));
         seal(&mut out[start..], kind, PROTOCOL_VERSION, count as u16, budget_ms, frame.correlation);
-    }
-
-    /// How many items and how many calls one frame of a kind may hold.
-    fn frame_bounds(&self, kind: Kind) -> (usize, usize) {
-        match (kind.item_len(), kind.count_range()) {
-            (None, _) => (0, 1),
-            (Some(len), (_, count_max)) => {
-                let items_max = self.limits.items_max.min(self.limits.body_max / len).min(count_max);
-                (items_max, items_max)
-            }
-        }
     }
 
     fn take_entry(&mut self, kind: Kind, now: Instant) -> u16 {

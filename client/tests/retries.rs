@@ -29,7 +29,7 @@ fn ample() -> Builder {
 }
 
 /// Deadlines pass soon, stalled connections are given up soon, resolving has time.
-fn brief() -> Builder {
+fn hasty() -> Builder {
     Client::builder().deadline(BRIEF).resolve_budget(AMPLE).patience(BRIEF)
 }
 
@@ -71,7 +71,7 @@ async fn what_claims_nothing_until_the_deadline_ends_in_nothing() {
     ];
     for (answer, error) in rows {
         let server = Fake::start(play(vec![answer])).await;
-        let client = brief().patience(AMPLE).connect(&server.url()).await.unwrap();
+        let client = hasty().patience(AMPLE).connect(&server.url()).await.unwrap();
         assert_eq!(client.reserve(7, 1, 1).await, Err(error.clone()));
         assert!(error.is_retryable());
         assert!(!server.kinds().contains(&Kind::Resolve), "there is nothing to resolve after {error}");
@@ -123,7 +123,7 @@ async fn a_lost_reply_is_resolved_and_what_was_taken_is_told() {
         if request.kind() == Kind::Reserve { Act::Lose } else { request.reply(&answers) }
     })
     .await;
-    let client = brief().patience(AMPLE).connect(&server.url()).await.unwrap();
+    let client = hasty().patience(AMPLE).connect(&server.url()).await.unwrap();
     assert!(reserved(client.reserve(7, 1, 1).await));
     assert_eq!(server.kinds(), [Kind::Reserve, Kind::Resolve]);
 }
@@ -136,7 +136,7 @@ async fn a_lost_request_is_resolved_and_killed() {
         _ => request.reply(&book.answer(request)),
     })
     .await;
-    let client = brief().connect(&server.url()).await.unwrap();
+    let client = hasty().connect(&server.url()).await.unwrap();
     let id = fresh_id();
     let error = client.reserve_with(Reserve::new(7, 1, 1).fresh_id(id)).await.unwrap_err();
     assert_eq!(error, Error::Killed { id });
@@ -184,7 +184,7 @@ async fn a_connection_that_stalls_is_replaced_and_the_question_goes_on_the_new_o
         }
     })
     .await;
-    let client = brief().connect(&server.url()).await.unwrap();
+    let client = hasty().connect(&server.url()).await.unwrap();
     assert!(reserved(client.reserve(7, 1, 1).await));
     let mut resolves = server.seen().into_iter().filter(|request| request.kind() == Kind::Resolve);
     assert_eq!(resolves.next_back().unwrap().connection, 1);
@@ -203,7 +203,7 @@ async fn nobody_knowing_is_said_with_the_id_and_can_be_asked_later() {
         }
     })
     .await;
-    let client = brief().resolve_budget(BRIEF).connect(&server.url()).await.unwrap();
+    let client = hasty().resolve_budget(BRIEF).connect(&server.url()).await.unwrap();
     let error = client.reserve(7, 1, 1).await.unwrap_err();
     let id = error.unresolved().expect("the id is told");
     assert!(!error.is_retryable(), "a new id could take twice");
@@ -284,7 +284,7 @@ async fn what_does_no_harm_is_simply_repeated() {
 #[tokio::test]
 async fn without_a_reply_each_call_says_what_may_be_repeated() {
     let server = Fake::start(|_| Act::Lose).await;
-    let client = brief().connect(&server.url()).await.unwrap();
+    let client = hasty().connect(&server.url()).await.unwrap();
     let id = fresh_id();
     assert_eq!(client.confirm(id).await, Err(Error::Unresolved { id }));
     assert_eq!(client.cancel(id, 3).await, Err(Error::Unresolved { id }));
@@ -322,7 +322,7 @@ async fn calls_that_were_not_sent_survive_an_outage_as_first_attempts() {
 #[tokio::test]
 async fn with_nobody_there_nothing_was_done() {
     let server = Fake::start(|_| Act::Lose).await;
-    let client = brief().resolve_budget(BRIEF).connect(&server.url()).await.unwrap();
+    let client = hasty().resolve_budget(BRIEF).connect(&server.url()).await.unwrap();
     let url = server.url();
     drop(server);
     let _ = client.ping().await;
@@ -385,6 +385,7 @@ async fn a_server_of_another_version_is_told_at_once() {
     let error = Client::connect(&server.url()).await.unwrap_err();
     assert!(matches!(error, Error::Fault { code: 32, .. }), "{error}");
     assert!(!error.is_retryable());
+    assert_eq!(server.connections(), 1, "trying again cannot help");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Deadlines run on the boot clock, which counts on while a machine sleeps and never jumps. Stamps are the system's
 //! clock as it was at start, carried on by the boot clock and steered back towards the system's clock by at most
-//! [`STEER_PER_MILLE`]: if somebody sets the clock a day ahead, the holds of a sale do not end; they run a
+//! `STEER_PER_MILLE`: if somebody sets the clock a day ahead, the holds of a sale do not end; they run a
 //! little faster. A restart takes the system's clock as it is.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -179,13 +179,17 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Makes a directory and those above it that are missing, each of them durable.
 fn make_durably(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)?;
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
-        Some(parent) => sync_dir(parent),
-        None => Ok(()),
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !parent.exists() {
+        make_durably(parent)?;
     }
+    fs::create_dir(path)?;
+    sync_dir(parent)
 }
 
 /// The lock is the kernel's and goes with the process, however that ends. The number in the file is for people.

@@ -1,17 +1,20 @@
 //! The shell around `sluice-core`: configuration, command line, sockets, disk, and the ops port.
 //!
 //! The map:
-//! - [`command`]: the command line, one file a subcommand
-//! - [`config`]: what a node may be told, parsed into something that can only be valid
-//! - [`node`]: threads and queues; the only place where the paths come together
-//! - [`net`]: sockets
-//! - [`wal`], [`snapshot`], [`datadir`]: what is on disk
-//! - [`ops`]: metrics, health, and the port that shows them
-//! - [`clock`]: the only reader of time
-//! - [`testing`]: a real server inside a test
+//! - [`command`] the command line, one file a subcommand
+//! - [`config`] what a node may be told, parsed into something that can only be valid
+//! - [`node`] threads and queues; the only place where the paths come together
+//! - [`net`] sockets
+//! - [`wal`], [`snapshot`], [`datadir`] what is on disk
+//! - [`ops`] metrics, health, and the port that shows them
+//! - [`clock`] the only reader of time
+//! - [`testing`] a real server inside a test; [`child`] one in a process of its own, to be killed
+//! - [`audit`] every answer of a sale held against the engine's books
 //!
 //! Deliberately not here: decisions. Whoever decides lives in `sluice-core`, without sockets, files or clocks.
 
+pub mod audit;
+pub mod child;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -103,7 +103,7 @@ fn help_tells_the_exit_codes() {
 #[test]
 fn every_flag_of_a_setting_is_in_the_help() {
     let output = sluice(&["check-config", "--help"]);
-    for flag in ["--listen <IP:PORT>", "--idle-timeout <TIME>", "--flights-bytes-max <SIZE>", "[limits]:"] {
+    for flag in ["--listen <IP:PORT>", "--idle-timeout <TIME>", "--reply-bytes-max <SIZE>", "[limits]:"] {
         assert!(out(&output).contains(flag), "{flag} in {}", out(&output));
     }
 }

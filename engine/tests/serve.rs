@@ -2,91 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use rustix::process::Signal;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+mod process;
 
-/// A serving binary on free ports. Killed if the test fails before it was stopped.
-struct Served {
-    child: Child,
-    url: String,
-    ops: String,
-}
-
-impl Served {
-    fn start(data: &Path) -> Self {
-        let mut child = serve(data, &["--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--json"]);
-        let mut line = String::new();
-        // The line comes once the node can serve: no need to try until it answers.
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}: {}", complaints(&mut child)));
-        let text = |key: &str| said[key].as_str().unwrap().to_owned();
-        Self { url: text("url"), ops: text("ops"), child }
-    }
-
-    /// Runs a command against it: its exit code, and the one object it prints.
-    fn ask(&self, line: &str) -> (i32, Value) {
-        let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
-            .args(line.split_whitespace())
-            .arg("--json")
-            .env("SLUICE_SERVER", &self.url)
-            .env("SLUICE_OPS", &self.ops)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        (
-            output.status.code().unwrap(),
-            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{line}: {text:?}")),
-        )
-    }
-
-    /// The same, shortened to exit code and outcome.
-    fn outcome(&self, line: &str) -> (i32, String) {
-        let (exit, object) = self.ask(line);
-        (exit, object["outcome"].as_str().unwrap_or_else(|| panic!("{line}: {object}")).to_owned())
-    }
-
-    fn stop(mut self, signal: Signal) -> i32 {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        self.child.wait().unwrap().code().expect("a signal to stop is not what ends it")
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // Both fail if it has been stopped, and that is fine.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn serve(data: &Path, flags: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .arg("serve")
-        .args(["--data", data.to_str().unwrap(), "--disk-free-min", "0"])
-        .args(flags)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// What a binary that has ended said on standard error.
-fn complaints(child: &mut Child) -> String {
-    let _ = child.kill();
-    let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    text
-}
-
-fn ends(mut child: Child) -> (i32, String) {
-    let code = child.wait().unwrap().code().unwrap();
-    (code, complaints(&mut child))
-}
+use process::{Served, ends, serve};
 
 #[test]
 fn a_first_sale_by_hand() {

@@ -151,9 +151,9 @@ impl Client {
         self.shared.resolve_budget
     }
 
-    /// Items that every connection's server allows in a frame.
-    pub(crate) fn items_max(&self) -> usize {
-        self.shared.links.iter().map(Link::items_max).min().expect("a client has a connection")
+    /// Items of a row that every connection's server allows in a frame.
+    pub(crate) fn row_max(&self) -> usize {
+        self.shared.links.iter().map(Link::row_max).min().expect("a client has a connection")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The session against scripted bytes: every cut, every order, everything a server must not send.
 
+use proptest::prelude::*;
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, ReserveItem, items};
 use sluice_protocol::response::At;
 use sluice_protocol::{ClusterId, NodeId, ProductId, ReservationId, UserId};
@@ -421,4 +422,44 @@ fn the_end_of_a_session_leaves_written_calls_in_doubt_and_the_others_alone() {
     let fates: Vec<_> = waits.into_iter().map(came).collect();
     assert!(fates[..12].iter().all(|fate| *fate == Err(Lost::InDoubt)));
     assert_eq!(fates[12], Err(Lost::Unsent), "given up while it waited for the next session");
+}
+
+/// A frame whose checksum holds and whose everything else is arbitrary.
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let kind = proptest::sample::select(Kind::ALL.to_vec());
+    let body = proptest::collection::vec(any::<u8>(), 0..300);
+    (kind, body, 0..3_u8, 0..6_u16, any::<u32>(), 0..4_u64, 0..4_u64).prop_map(
+        |(kind, body, version, count, budget_ms, written, entry)| {
+            let mut frame = vec![0; HEADER_LEN];
+            frame.extend_from_slice(&body[..body.len().min(kind.body_max())]);
+            seal(&mut frame, kind, version, count, budget_ms, (written << ENTRY_BITS) | entry);
+            frame
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_session_panic(
+        frames in proptest::collection::vec(any_frame(), 1..4),
+        noise in proptest::collection::vec(any::<u8>(), 0..100),
+    ) {
+        let mut table = Table::new();
+        let waits: Vec<Wait> = (1..=6).map(|id| table.reserve(id)).collect();
+        let ping = table.call(Kind::Ping, Asked::Nothing);
+        table.pack();
+        for frame in &frames {
+            let _ = Session::welcome(&mut BytesMut::from(&frame[..]), PATIENCE);
+        }
+        let mut bytes = frames.concat();
+        bytes.extend(noise);
+        let _ = table.receive(&bytes);
+        drop(table);
+        let doubted = |fate: &Result<Reply, Lost>| matches!(fate, Err(Lost::InDoubt));
+        for fate in waits.into_iter().map(Wait::give_up) {
+            prop_assert!(doubted(&fate) || matches!(fate, Ok(Reply::Answer(_))), "{fate:?}");
+        }
+        let fate = ping.give_up();
+        prop_assert!(doubted(&fate) || matches!(fate, Ok(Reply::Pong(_))), "{fate:?}");
+    }
 }

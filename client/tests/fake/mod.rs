@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sluice_protocol::handshake::{Fault, Welcome};
@@ -90,6 +91,7 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub struct Manner {
     pub items_max: u16,
+    pub body_max: u32,
     pub frames_in_flight_max: u32,
     /// The leader's address if it is elsewhere.
     pub leader: String,
@@ -99,7 +101,13 @@ pub struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { items_max: 1024, frames_in_flight_max: 256, leader: String::new(), fault: None }
+        Self {
+            items_max: 1024,
+            body_max: 64 * 1024,
+            frames_in_flight_max: 256,
+            leader: String::new(),
+            fault: None,
+        }
     }
 }
 
@@ -109,6 +117,7 @@ type Handler = Box<dyn FnMut(&Request) -> Act + Send>;
 pub struct Fake {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
+    connections: Arc<AtomicUsize>,
     listener: JoinHandle<()>,
 }
 
@@ -127,8 +136,10 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let seen = Arc::default();
         let handler: Arc<Mutex<Handler>> = Arc::new(Mutex::new(Box::new(handler)));
-        let listener = tokio::spawn(listen(listener, manner, Arc::clone(&seen), handler));
-        Self { address, seen, listener }
+        let connections = Arc::default();
+        let listener =
+            tokio::spawn(listen(listener, manner, Arc::clone(&seen), Arc::clone(&connections), handler));
+        Self { address, seen, connections, listener }
     }
 
     pub fn url(&self) -> String {
@@ -137,6 +148,11 @@ impl Fake {
 
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// How many connections were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// All requests so far, except pings.
@@ -167,12 +183,14 @@ async fn listen(
     listener: TcpListener,
     manner: Manner,
     seen: Arc<Mutex<Vec<Request>>>,
+    count: Arc<AtomicUsize>,
     handler: Arc<Mutex<Handler>>,
 ) {
     // Ends, with all its tasks, when the listener is aborted.
     let mut connections = tokio::task::JoinSet::new();
     for number in 0.. {
         let (stream, _) = listener.accept().await.unwrap();
+        count.fetch_add(1, Ordering::Relaxed);
         connections.spawn(talk(stream, number, manner.clone(), Arc::clone(&seen), Arc::clone(&handler)));
     }
 }
@@ -195,7 +213,7 @@ async fn talk(
     Welcome {
         version: PROTOCOL_VERSION,
         items_max: manner.items_max,
-        body_max: 64 * 1024,
+        body_max: manner.body_max,
         frames_in_flight_max: manner.frames_in_flight_max,
         cluster: ClusterId(1),
         node: NodeId(1),

@@ -16,8 +16,10 @@ use crate::ledger::command::Group;
 pub struct Origin {
     /// The net thread.
     pub thread: u16,
-    /// That thread's name for the frame.
+    /// That thread's name for the frame. Names are used again.
     pub frame: u32,
+    /// Tells frames of one name apart.
+    pub serial: u32,
 }
 
 /// What a flight asks for.
@@ -25,8 +27,8 @@ pub struct Origin {
 pub enum Load {
     /// Commands for the log.
     Commands(Group),
-    /// First attempts to reserve by buyers who may have reached their limit: refused by the ledger as it stands if
-    /// so, and commands for the log if not.
+    /// First attempts to reserve by buyers who may have reached their limit, or under ids that may be known: refused by
+    /// the ledger as it stands if it refuses them, and commands for the log if not.
     Suspects(Group),
     /// Read reservations.
     Reservations(Vec<ReservationId>),
@@ -71,6 +73,9 @@ pub struct Flight {
     pub tokened: Vec<bool>,
     /// The gate those tokens were taken from, and may be returned to.
     pub gate: Option<Arc<Gate>>,
+    /// Lines that were answered on the way; they are not among `lines` any more. They come back with the rest,
+    /// since a box that left once must come back once.
+    pub told: Vec<(u16, Answer)>,
     /// What came of it.
     pub answers: Answers,
 }
@@ -84,6 +89,11 @@ impl Flight {
             Load::Products(ids) => ids.len(),
             Load::Page { .. } => 1,
         }
+    }
+
+    /// Items that it left with: those it asks for, and those answered on the way.
+    pub fn requests(&self) -> usize {
+        self.len() + self.told.len()
     }
 
     /// Whether it asks for nothing.

@@ -8,6 +8,12 @@
 //! Deliberately not here: sockets, files, clocks, threads, random numbers. [`time`] and seeds enter as numbers,
 //! bytes as slices; a test or a simulator owns them. `clippy.toml` beside `Cargo.toml` enforces it.
 
+#![allow(
+    clippy::vec_box,
+    clippy::boxed_local,
+    reason = "a flight passes through half a dozen queues between leaving a desk and coming back: as one word"
+)]
+
 pub mod board;
 pub mod desk;
 pub mod flight;

@@ -2,8 +2,8 @@
 //!
 //! How to drive it, in this order:
 //! 1. Read into [`Session::read_buffer`].
-//! 2. Call [`Session::next`] until it returns [`Step::Starved`] or [`Step::Full`]; after `Full` stop reading until a
-//!    reply has been given. A [`SessionFault`] is the end: write out [`Session::outgoing`] and close.
+//! 2. Call [`Session::step`] until it returns [`Step::Starved`] or [`Step::Full`]; while [`Session::is_full`] do not
+//!    read. A [`SessionFault`] is the end: write out [`Session::outgoing`] and close.
 //! 3. Give each reply to [`Session::reply`] as it comes; replies may come in any order.
 //! 4. Write [`Session::outgoing`] to the socket and [`Session::wrote`] what it took.
 //!
@@ -82,7 +82,7 @@ impl Ask<'_> {
     }
 }
 
-/// What [`Session::next`] found.
+/// What [`Session::step`] found.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// A client said hello: answer with [`Session::welcome`].
@@ -185,13 +185,13 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionFault`]: a fault frame has been queued; write it out and close.
-    pub fn next(&mut self) -> Result<Step<'_>, SessionFault> {
+    pub fn step(&mut self) -> Result<Step<'_>, SessionFault> {
         // Lets go of the last frame, so that its room in the buffer can be used again.
         self.current = BytesMut::new();
         if self.ended {
             return Ok(Step::Starved);
         }
-        if self.in_flight >= self.facts.frames_in_flight_max {
+        if self.is_full() {
             return Ok(Step::Full);
         }
         let header = match self.next_header() {
@@ -242,9 +242,12 @@ impl Session {
         put_frame(&mut self.outbound, Kind::Welcome, 0, 0, 0, |out| welcome.encode(out));
     }
 
-    /// Answers a request frame.
+    /// Answers a request frame. Behind a fault nothing is said any more: that was the last frame.
     pub fn reply(&mut self, kind: Kind, correlation: u64, answers: &Answers) {
         self.in_flight = self.in_flight.checked_sub(1).expect("one reply a request");
+        if self.ended {
+            return;
+        }
         let (count, body) = match answers {
             Answers::Plain(items) => (items.len(), items.as_bytes()),
             Answers::Reservations(items) => (items.len(), items.as_bytes()),
@@ -280,6 +283,11 @@ impl Session {
         }
     }
 
+    /// Whether as many frames are unanswered as may be.
+    pub fn is_full(&self) -> bool {
+        self.in_flight >= self.facts.frames_in_flight_max
+    }
+
     /// Frames not answered yet.
     pub fn in_flight(&self) -> usize {
         self.in_flight
@@ -287,7 +295,7 @@ impl Session {
 
     /// Whether bytes of a frame have come that is not complete.
     pub fn has_partial_frame(&self) -> bool {
-        self.has_buffered() && self.in_flight < self.facts.frames_in_flight_max
+        self.has_buffered() && !self.is_full()
     }
 
     /// Whether bytes have come that no step has taken.

@@ -4,9 +4,13 @@
 //! RUSTFLAGS="--cfg loom" cargo test -p sluice-core --test gate_loom --release
 //! ```
 //!
-//! Scenes with three threads are explored up to [`PREEMPTIONS`] preemptions, those with two completely. Relies on
-//! `gate/sync.rs` handing loom's atomics to the gate. Deliberately not here: the product table (its atomics are
-//! not loom's) and anything with more than a handful of operations (`tests/gate.rs` has those).
+//! Relies on `gate/sync.rs` handing loom's atomics to the gate. Scenes with three threads are explored up to
+//! [`PREEMPTIONS`] preemptions, those with two without a bound, and twice: loom 0.7 remembers only the last access
+//! to an atomic, so where a thread loads a word before it stores to it, the load hides that the store races with
+//! an earlier load of another thread. With the other thread going first the same outcomes are found.
+//!
+//! Deliberately not here: the product table (its atomics are not loom's) and anything with more than a handful of
+//! operations (`tests/gate.rs` has those).
 
 #![cfg(loom)]
 
@@ -20,10 +24,35 @@ use sluice_core::gate::{Applied, AppliedCell, Filter, Tokens};
 /// Most concurrency bugs need two; the third is for good measure.
 const PREEMPTIONS: usize = 3;
 
+/// Explores a scene of two, with either of them going first.
+fn explore(scene: impl Fn(bool) + Copy + Sync + Send + 'static) {
+    for swapped in [false, true] {
+        loom::model(move || scene(swapped));
+    }
+}
+
+/// Explores a scene of three.
 fn explore_bounded(scene: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(PREEMPTIONS);
     builder.check(scene);
+}
+
+fn race<T: Send + Sync + 'static, A: 'static, B: 'static>(
+    swapped: bool,
+    shared: &Arc<T>,
+    one: impl FnOnce(&T) -> A + 'static,
+    other: impl FnOnce(&T) -> B + 'static,
+) -> (A, B) {
+    if swapped {
+        let one = with(shared, one);
+        let other = other(shared);
+        (one.join().expect("loom reports panics itself"), other)
+    } else {
+        let other = with(shared, other);
+        let one = one(shared);
+        (one, other.join().expect("loom reports panics itself"))
+    }
 }
 
 fn with<T: Send + Sync + 'static, R: 'static>(
@@ -50,57 +79,62 @@ fn assert_sound(tokens: &Tokens, balance: i64) {
 
 #[test]
 fn two_takers_of_the_last_unit() {
-    loom::model(|| {
+    explore(|swapped| {
         let tokens = Arc::new(Tokens::new(2, Some(1)));
-        let other = with(&tokens, |tokens| tokens.take(1, 1));
-        let mine = tokens.take(0, 1);
-        assert!(mine ^ other.join().unwrap(), "one unit in one stripe has exactly one taker");
+        let (one, other) = race(swapped, &tokens, |tokens| tokens.take(0, 1), |tokens| tokens.take(1, 1));
+        assert!(one ^ other, "one unit in one stripe has exactly one taker");
         assert_sound(&tokens, 0);
     });
 }
 
 #[test]
 fn two_takers_of_all_units_of_two_stripes() {
-    loom::model(|| {
+    explore(|swapped| {
         let tokens = Arc::new(Tokens::new(2, Some(2)));
-        let other = with(&tokens, |tokens| tokens.take(1, 2));
-        let mine = tokens.take(0, 2);
-        let others = other.join().unwrap();
-        assert!(!(mine && others), "two units were sold twice");
+        let (one, other) = race(swapped, &tokens, |tokens| tokens.take(0, 2), |tokens| tokens.take(1, 2));
+        assert!(!(one && other), "two units were sold twice");
         // Both may doubt. Then both put back what they had, and the next one gets it.
-        assert_sound(&tokens, if mine || others { 0 } else { 2 });
+        assert_sound(&tokens, if one || other { 0 } else { 2 });
     });
 }
 
 #[test]
 fn a_small_order_beside_a_failing_large_one() {
-    loom::model(|| {
+    explore(|swapped| {
         let tokens = Arc::new(Tokens::new(2, Some(2)));
-        let other = with(&tokens, |tokens| tokens.take(1, 2));
-        let mine = tokens.take(0, 1);
-        let others = other.join().unwrap();
-        assert_sound(&tokens, 2 - i64::from(mine) - 2 * i64::from(others));
+        let (small, large) = race(swapped, &tokens, |tokens| tokens.take(0, 1), |tokens| tokens.take(1, 2));
+        assert_sound(&tokens, 2 - i64::from(small) - 2 * i64::from(large));
     });
 }
 
 #[test]
 fn a_taker_and_a_giver() {
-    loom::model(|| {
+    explore(|swapped| {
         let tokens = Arc::new(Tokens::new(2, Some(1)));
-        let giver = with(&tokens, |tokens| tokens.give(1, 1));
-        let taken = tokens.take(0, 2);
-        giver.join().unwrap();
+        let (taken, ()) = race(swapped, &tokens, |tokens| tokens.take(0, 2), |tokens| tokens.give(1, 1));
         assert_sound(&tokens, 2 - 2 * i64::from(taken));
     });
 }
 
 #[test]
 fn a_debit_and_a_giver() {
-    loom::model(|| {
+    explore(|swapped| {
         let tokens = Arc::new(Tokens::new(2, Some(0)));
+        race(swapped, &tokens, |tokens| tokens.debit(1), |tokens| tokens.give(1, 1));
+        assert_sound(&tokens, 0);
+    });
+}
+
+/// Here a settlement finds that somebody else has paid, and must look again after it has put its units back.
+#[test]
+fn two_debits_and_a_giver() {
+    explore_bounded(|| {
+        let tokens = Arc::new(Tokens::new(2, Some(1)));
         let giver = with(&tokens, |tokens| tokens.give(1, 1));
+        let debit = with(&tokens, |tokens| tokens.debit(1));
         tokens.debit(1);
         giver.join().unwrap();
+        debit.join().unwrap();
         assert_sound(&tokens, 0);
     });
 }
@@ -146,35 +180,34 @@ fn a_debit_beside_two_sweeps_that_may_fail() {
 
 #[test]
 fn whoever_sees_the_index_finds_the_units_that_came_with_it() {
-    loom::model(|| {
+    explore(|swapped| {
         let shared = Arc::new((Tokens::new(2, Some(0)), AppliedCell::new(Applied::default())));
-        let replica = with(&shared, |(tokens, applied)| {
+        let replica = |(tokens, applied): &(Tokens, AppliedCell)| {
             tokens.give(1, 1);
             applied.publish(Applied { index: 1, now_ms: 1 });
-        });
-        let (tokens, applied) = &*shared;
-        if applied.read().index == 1 {
-            assert!(tokens.take(0, 1), "the shortage of before was seen after the index");
-        }
-        replica.join().unwrap();
+        };
+        let net = |(tokens, applied): &(Tokens, AppliedCell)| {
+            if applied.read().index == 1 {
+                assert!(tokens.take(0, 1), "the shortage of before was seen after the index");
+            }
+        };
+        race(swapped, &shared, replica, net);
     });
 }
 
 #[test]
 fn a_seqlock_never_shows_a_torn_pair() {
-    loom::model(|| {
+    explore(|swapped| {
         let cell = Arc::new(Seqlock::new([0, 0]));
-        let writer = with(&cell, |cell| {
-            for version in 1..=3 {
-                cell.publish([version, version]);
-            }
-        });
-        let [a, b] = cell.read();
-        assert_eq!(a, b);
-        let [c, d] = cell.read();
-        assert_eq!(c, d);
-        assert!(a <= c, "an older pair after a newer one");
-        writer.join().unwrap();
+        let write = |cell: &Seqlock<2>| (1..=3).for_each(|version| cell.publish([version, version]));
+        let read = |cell: &Seqlock<2>| {
+            let [a, b] = cell.read();
+            assert_eq!(a, b);
+            let [c, d] = cell.read();
+            assert_eq!(c, d);
+            assert!(a <= c, "an older pair after a newer one");
+        };
+        race(swapped, &cell, write, read);
         assert_eq!(cell.read(), [3, 3]);
     });
 }
@@ -186,44 +219,44 @@ fn key(fingerprint: u64, bucket: u64) -> u64 {
 
 #[test]
 fn a_key_inserted_before_is_found() {
-    loom::model(|| {
+    explore(|swapped| {
         let shared = Arc::new((Filter::with_capacity(1), AppliedCell::new(Applied::default())));
-        let writer = with(&shared, |(filter, applied)| {
+        let write = |(filter, applied): &(Filter, AppliedCell)| {
             filter.insert(key(0x1111, 0));
             filter.insert(key(0x2222, 0));
             applied.publish(Applied { index: 1, now_ms: 1 });
             filter.remove(key(0x1111, 0));
-        });
-        let (filter, applied) = &*shared;
-        if applied.read().index == 1 {
-            assert!(filter.maybe_contains(key(0x2222, 0)));
-        }
-        writer.join().unwrap();
-        assert!(!filter.maybe_contains(key(0x1111, 0)));
-        assert!(filter.maybe_contains(key(0x2222, 0)));
+        };
+        let read = |(filter, applied): &(Filter, AppliedCell)| {
+            if applied.read().index == 1 {
+                assert!(filter.maybe_contains(key(0x2222, 0)));
+            }
+        };
+        race(swapped, &shared, write, read);
+        assert!(!shared.0.maybe_contains(key(0x1111, 0)));
+        assert!(shared.0.maybe_contains(key(0x2222, 0)));
     });
 }
 
 #[test]
 fn a_key_is_not_hidden_by_a_twin_that_comes_and_goes() {
     for (ours, twins) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        for others_in_low in [0, 2] {
-            loom::model(move || {
+        for others in [0, 1, 2] {
+            explore(move |swapped| {
                 let filter = Arc::new(Filter::with_capacity(1));
-                // Fillers are spread evenly, so an even number leaves the choice of the bucket to what follows.
-                for other in 0..others_in_low {
-                    filter.insert(key(0x7000 + 0x100 * other, 0));
-                }
+                // Their number decides which of the two buckets is ours.
+                (0..others).for_each(|other| filter.insert(key(0x7000 + 0x100 * other, 0)));
                 filter.insert(key(0x1111, ours));
-                let writer = with(&filter, move |filter| {
-                    filter.insert(key(0x1111, twins));
-                    filter.remove(key(0x1111, twins));
-                    filter.insert(key(0x1111, twins));
-                    filter.remove(key(0x1111, twins));
-                });
-                assert!(filter.maybe_contains(key(0x1111, ours)), "hidden by its twin");
-                writer.join().unwrap();
-                assert!(filter.maybe_contains(key(0x1111, ours)), "removed with its twin");
+                let write = move |filter: &Filter| {
+                    for _ in 0..2 {
+                        filter.insert(key(0x1111, twins));
+                        filter.remove(key(0x1111, twins));
+                    }
+                };
+                let read = move |filter: &Filter| filter.maybe_contains(key(0x1111, ours));
+                let ((), found) = race(swapped, &filter, write, read);
+                assert!(found, "hidden by its twin");
+                assert!(read(&filter), "removed with its twin");
             });
         }
     }
@@ -235,41 +268,41 @@ fn a_key_is_not_hidden_by_its_own_move() {
     const OURS: u64 = 0x4333;
     /// And those of these are 0 and 1.
     const OTHERS: [u64; 8] = [0x1777, 0x1EEE, 0x3553, 0x3CCA, 0x532F, 0x5AA6, 0x710B, 0x7882];
-    loom::model(|| {
+    explore(|swapped| {
         let filter = Arc::new(Filter::with_capacity(8));
         filter.insert(key(OURS, 0));
-        for other in &OTHERS[..7] {
-            filter.insert(key(*other, 0));
-        }
-        let writer = with(&filter, |filter| filter.insert(key(OTHERS[7], 0)));
-        assert!(filter.maybe_contains(key(OURS, 0)), "hidden while it moved");
-        writer.join().unwrap();
-        assert!(filter.maybe_contains(key(OURS, 0)), "lost on its way");
+        OTHERS[..7].iter().for_each(|other| filter.insert(key(*other, 0)));
+        let write = |filter: &Filter| filter.insert(key(OTHERS[7], 0));
+        let read = |filter: &Filter| filter.maybe_contains(key(OURS, 0));
+        let ((), found) = race(swapped, &filter, write, read);
+        assert!(found, "hidden while it moved");
+        assert!(read(&filter), "lost on its way");
         assert!(OTHERS.iter().all(|other| filter.maybe_contains(key(*other, 0))));
         // Nine keys in two full buckets and no saturation: ours did move.
         assert_eq!(filter.saturated(), 0);
         filter.remove(key(OURS, 0));
-        assert!(!filter.maybe_contains(key(OURS, 0)));
+        assert!(!read(&filter));
     });
 }
 
 #[test]
 fn a_key_is_not_hidden_by_saturation() {
     for place in 0..8 {
-        loom::model(move || {
+        explore(move |swapped| {
             let filter = Arc::new(Filter::with_capacity(1));
             // Eight keys fill both buckets; ours is the one at `place`, so it is tried in either bucket.
             for other in 0..8 {
                 filter.insert(if other == place { key(0x1111, 0) } else { key(0x7000 + 0x100 * other, 0) });
             }
-            let writer = with(&filter, |filter| {
+            let write = |filter: &Filter| {
                 filter.insert(key(0xEEEE, 0));
                 filter.insert(key(0x1111, 1));
                 filter.remove(key(0x1111, 1));
-            });
-            assert!(filter.maybe_contains(key(0x1111, 0)), "hidden by the overflow");
-            writer.join().unwrap();
-            assert!(filter.maybe_contains(key(0x1111, 0)));
+            };
+            let read = |filter: &Filter| filter.maybe_contains(key(0x1111, 0));
+            let ((), found) = race(swapped, &filter, write, read);
+            assert!(found, "hidden by the overflow");
+            assert!(read(&filter) && filter.maybe_contains(key(0xEEEE, 0)));
             assert_eq!(filter.saturated(), 1);
         });
     }

@@ -195,6 +195,13 @@ fn a_loaded_ledger_hands_out_all_its_products() {
     ledger.changed(|standing| panic!("{standing:?} was handed out twice"));
 }
 
+/// A ledger moves to its replica's thread.
+#[test]
+fn a_ledger_can_be_given_to_a_thread() {
+    fn is_send<T: Send + 'static>() {}
+    is_send::<Ledger>();
+}
+
 /// Writes an image as the shell does: away from the ledger's thread.
 fn written_elsewhere(image: Image) -> Vec<Vec<u8>> {
     fn sendable<T: Send + 'static>(value: T) -> T {

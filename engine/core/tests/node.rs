@@ -12,7 +12,7 @@ use sluice_protocol::response::ProductView;
 use sluice_protocol::{Kind, State, Status};
 
 fn status(answer: sluice_protocol::Answer) -> Status {
-    answer.status().unwrap()
+    answer.status().expect("a status of this version")
 }
 
 #[test]
@@ -375,4 +375,94 @@ fn a_node_with_nothing_to_do_is_not_told_to_hurry() {
     node.pass(5000);
     node.board.set_admitting(false);
     assert!(node.replica.due_in_ms(node.now) > 0, "time has no room on a full disk");
+}
+
+#[test]
+fn a_frame_whose_time_is_over_is_told_that_nobody_knows_and_a_resolve_settles_it() {
+    let mut node = TestNode::new();
+    node.put(1, 10, TERMS);
+    let frame = node.send(Kind::Reserve, Ask::Reserve(&[item(1, 1, 1, 1)]));
+    node.drive();
+    node.pass(1001);
+    node.desk.expire(node.now);
+    node.drive();
+    assert_eq!(status(node.plain(frame)[0]), Status::Unknown);
+    // Another frame takes the name; the late answer must not reach it.
+    let other = node.send(Kind::Reserve, Ask::Reserve(&[item(2, 1, 2, 1), item(3, 1, 3, 1)]));
+    node.settle();
+    assert_eq!(node.plain(other).into_iter().map(status).collect::<Vec<_>>(), [Status::Reserved; 2]);
+    assert!(node.replies.is_empty());
+    assert_eq!(node.resolve(1).state(), State::Held);
+    assert_eq!(node.tokens(1), node.free(1));
+}
+
+#[test]
+fn a_frame_of_suspects_of_whom_only_some_are_refused_comes_back_once() {
+    let mut node = TestNode::new();
+    node.put(1, 100, Terms { per_user_limit: 2, ..TERMS });
+    node.reserve(1, 1, 7, 2);
+    node.reserve(2, 1, 8, 1);
+    let told = node.reserve_all(&[item(3, 1, 7, 1), item(4, 1, 8, 1), item(5, 1, 9, 1), item(6, 1, 8, 9)]);
+    let told: Vec<_> = told.into_iter().map(status).collect();
+    assert_eq!(told, [Status::LimitReached, Status::Reserved, Status::Reserved, Status::LimitReached]);
+    assert_eq!(node.desk.away(), 0);
+    assert_eq!((node.free(1), node.tokens(1)), (95, 95));
+}
+
+#[test]
+fn a_snapshot_that_fails_is_tried_again_only_when_the_log_has_grown() {
+    const EVERY: u64 = 4096;
+    let mut node = TestNode::recover_with(common::Disk::default(), START_MS, EVERY);
+    node.snapshots_fail = true;
+    node.settle();
+    node.put(1, 1_000_000, TERMS);
+    let mut id = 0;
+    while node.snapshots == 0 {
+        id += 1;
+        node.reserve(id, 1, 1, 1);
+    }
+    for _ in 0..100 {
+        node.drive();
+    }
+    assert_eq!(node.snapshots, 1, "what has just failed was tried again at once");
+    while node.snapshots == 1 {
+        id += 1;
+        node.reserve(id, 1, 1, 1);
+    }
+    node.snapshots_fail = false;
+    while node.snapshots == 2 {
+        id += 1;
+        node.reserve(id, 1, 1, 1);
+    }
+    assert!(node.replica.status().log_bytes < EVERY);
+}
+
+#[test]
+fn a_filter_with_too_many_ids_does_not_turn_refusals_into_records() {
+    let mut node = TestNode::new();
+    node.put(1, 1, TERMS);
+    node.reserve(1, 1, 1, 1);
+    node.put(2, 1, Terms { opens_ms: START_MS + 5000, ..TERMS });
+    // Ten times as many as the board was made for.
+    for id in 2..=10_000 {
+        node.resolve(id);
+    }
+    let before = (node.replica.totals().records, node.last_index());
+    for id in 0..1000_u128 {
+        let id = 1 << 64 | id << 2;
+        let items = [item(id, 1, 2, 1), item(id + 1, 2, 2, 1), item(id + 2, 3, 2, 1)];
+        let told: Vec<_> = node.reserve_all(&items).into_iter().map(status).collect();
+        assert_eq!(told, [Status::Insufficient, Status::NotOpen, Status::UnknownProduct]);
+    }
+    assert_eq!((node.replica.totals().records, node.last_index()), before, "refusals were remembered");
+}
+
+#[test]
+fn an_order_above_the_limit_of_anybody_takes_no_units_out_of_sight() {
+    let mut node = TestNode::new();
+    node.put(1, 5, Terms { per_user_limit: 2, ..TERMS });
+    let last = node.last_index();
+    let refused = node.reserve(1, 1, 7, 3);
+    assert_eq!((status(refused), refused.limit(), refused.user_has()), (Status::LimitReached, 2, 0));
+    assert_eq!(node.last_index(), last, "a hopeless order wrote to the log");
 }

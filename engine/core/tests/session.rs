@@ -37,7 +37,7 @@ fn steps(session: &mut Session, bytes: &[u8]) -> Vec<String> {
     session.read_buffer().extend_from_slice(bytes);
     let mut seen = Vec::new();
     loop {
-        match session.next() {
+        match session.step() {
             Ok(Step::Starved) => return seen,
             Ok(Step::Full) => {
                 seen.push("full".into());
@@ -61,9 +61,9 @@ fn sent(session: &mut Session) -> Vec<(Kind, u64, Vec<u8>)> {
     let mut frames = Vec::new();
     let mut bytes = session.outgoing();
     let all = bytes.len();
-    while let Some(header) = FrameHeader::parse(bytes).unwrap() {
+    while let Some(header) = FrameHeader::parse(bytes).expect("a sound header") {
         let (frame, rest) = bytes.split_at(header.frame_len());
-        header.check_body(frame).unwrap();
+        header.check_body(frame).expect("a sound body");
         frames.push((header.kind, header.correlation, frame[HEADER_LEN..].to_vec()));
         bytes = rest;
     }
@@ -177,4 +177,17 @@ fn a_client_that_drips_bytes_cannot_make_the_buffer_grow() {
         session.reply(Kind::Reserve, 1, &Answers::Plain(vec![Answer::busy(1); 1024]));
         sent(&mut session);
     }
+}
+
+#[test]
+fn nothing_follows_a_fault() {
+    let mut session = session(4);
+    steps(&mut session, &hello());
+    steps(&mut session, &reserve(1, 1));
+    sent(&mut session);
+    steps(&mut session, &frame(Kind::Reserve, PROTOCOL_VERSION, 2, 2, &[0; 40]));
+    session.reply(Kind::Reserve, 1, &Answers::Plain(vec![Answer::unknown()]));
+    let kinds: Vec<_> = sent(&mut session).into_iter().map(|(kind, ..)| kind).collect();
+    assert_eq!(kinds, [Kind::Fault]);
+    assert_eq!(session.in_flight(), 0);
 }

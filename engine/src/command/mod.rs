@@ -5,6 +5,7 @@
 //! anything; commands ask the node, the client crate or the configuration.
 
 mod check_config;
+pub mod demo;
 pub mod exit;
 mod output;
 mod product;
@@ -18,6 +19,7 @@ mod told;
 use clap::{Parser, Subcommand};
 
 pub use check_config::CheckConfigArgs;
+pub use demo::DemoArgs;
 pub use exit::Exit;
 pub use product::ProductCommand;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
@@ -39,6 +41,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Print the configuration that `serve` would run with, or everything that is wrong with it
     CheckConfig(CheckConfigArgs),
+    /// Run a flash sale on this machine, cut the power in its midst, and check every answer
+    Demo(DemoArgs),
     /// Show how a node is and what it has sold
     Status(StatusArgs),
     /// Create, change, show and list products; add and remove stock
@@ -62,6 +66,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => args.run(),
             Command::CheckConfig(args) => args.run(),
+            Command::Demo(args) => demo::run(args),
             Command::Status(args) => args.run(),
             Command::Product(command) => command.run(),
             Command::Reserve(args) => args.run(),

@@ -122,8 +122,8 @@ sections! {
         parked_max: usize = "parked-max", "100000", Kind::count(1, 10_000_000);
         /// Frames queued for the replica thread; when it is full the answer is `Busy`.
         flights_queue_max: usize = "flights-queue-max", "4096", Kind::count(16, 1 << 20);
-        /// Bytes of requests queued for the replica thread; beyond it the answer is `Busy`.
-        flights_bytes_max: usize = "flights-bytes-max", "64MiB", Kind::size(MIB, 16 * GIB);
+        /// Requests of one net thread that may be with the replica; more hear `Busy`.
+        requests_in_flight_max: usize = "requests-in-flight-max", "250000", Kind::count(1024, 10_000_000);
         /// Records for which room is made at the start, so that tables need not grow during a sale; and keys for which
         /// the filters in front of the ledger stay sharp.
         records_expected: usize = "records-expected", "1000000", Kind::count(1_000, 200_000_000);
@@ -135,8 +135,6 @@ sections! {
     log: LogConfig {
         /// A snapshot is written whenever the log has grown by this much since the last one.
         snapshot_every_bytes: u64 = "snapshot-every-bytes", "256MiB", Kind::size(MIB, TIB);
-        /// How far the fence, which proves that nothing acknowledged is missing, may be behind the log.
-        fence_interval: Duration = "fence-interval", "100ms", Kind::span(1, SECOND);
         /// How long opening the log may take before it counts as damaged.
         open_timeout: Duration = "open-timeout", "2m", Kind::span(SECOND, HOUR);
         /// Free disk space below which nothing new is admitted, so that the log always has room to end cleanly.

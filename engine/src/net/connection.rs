@@ -25,8 +25,16 @@ pub(super) struct Connection {
     session: RefCell<Session>,
     /// A reply waits to be written, or room was made for more requests.
     wake: Notify,
+    /// The socket is not being read: what makes room for more must wake the task.
+    paused: Cell<bool>,
+    /// The client will send no more; it may still read.
+    half_closed: Cell<bool>,
     /// When something last moved.
     moved: Cell<Instant>,
+    /// Since when a frame that has begun is not complete.
+    begun: Cell<Option<Instant>>,
+    /// Since when the socket has taken none of the replies that wait.
+    stalled: Cell<Option<Instant>>,
     born: Instant,
 }
 
@@ -48,7 +56,11 @@ impl Connection {
             stream,
             session: RefCell::new(session),
             wake: Notify::new(),
+            paused: Cell::new(false),
+            half_closed: Cell::new(false),
             moved: Cell::new(now),
+            begun: Cell::new(None),
+            stalled: Cell::new(None),
             born: now,
         }
     }
@@ -63,16 +75,24 @@ impl Connection {
     async fn serve(&self, net: &NetThread) -> Result<(), Gone> {
         let mut alarm = std::pin::pin!(sleep_until(self.deadline(&net.limits).0));
         loop {
-            let starved = self.take_frames(net);
+            self.take_frames(net);
             self.write()?;
-            let (pending, ended) = {
+            let (pending, ended, is_full, is_answered) = {
                 let session = self.session.borrow();
-                (session.outgoing().len(), session.is_ended())
+                let is_answered = session.in_flight() == 0;
+                (session.outgoing().len(), session.is_ended(), session.is_full(), is_answered)
             };
-            if ended && pending == 0 {
+            if pending == 0 && (ended || self.half_closed.get() && is_answered) {
                 return Ok(());
             }
-            let reads = starved && !ended && pending < net.limits.reply_bytes_max;
+            // Looked at after the desk had the frames: it may have answered them at once.
+            let reads = !ended && !is_full && !self.half_closed.get() && pending < net.limits.reply_bytes_max;
+            self.paused.set(!reads);
+            // A stall that begins must not wait for an alarm that was set while all was quiet.
+            let (deadline, _) = self.deadline(&net.limits);
+            if deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
             let interest = match (reads, pending > 0) {
                 (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
                 (true, false) => Some(Interest::READABLE),
@@ -104,8 +124,8 @@ impl Connection {
             return (self.born + limits.handshake_timeout, FaultCode::HandshakeTimeout);
         }
         let moved = self.moved.get();
-        if session.has_partial_frame() || !session.outgoing().is_empty() {
-            return (moved + limits.frame_timeout, FaultCode::IdleTimeout);
+        if let Some(since) = self.begun.get().into_iter().chain(self.stalled.get()).min() {
+            return (since + limits.frame_timeout, FaultCode::IdleTimeout);
         }
         if session.in_flight() > 0 {
             // The desk answers by its own deadlines; look again later.
@@ -138,7 +158,10 @@ impl Connection {
             let buffer = session.read_buffer();
             let room = buffer.capacity() - buffer.len();
             match self.stream.try_read_buf(buffer) {
-                Ok(0) => return Err(Gone),
+                Ok(0) => {
+                    self.half_closed.set(true);
+                    break;
+                }
                 Ok(bytes) => {
                     total += bytes;
                     if bytes < room {
@@ -154,12 +177,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes whole frames to the desk. Whether the session wants more bytes.
-    fn take_frames(&self, net: &NetThread) -> bool {
-        let mut frames = 0;
-        let starved = loop {
+    /// Takes whole frames to the desk.
+    fn take_frames(&self, net: &NetThread) {
+        let (mut frames, mut steps) = (0, 0);
+        loop {
             let mut session = self.session.borrow_mut();
-            match session.next() {
+            match session.step() {
                 Ok(Step::Request { kind, correlation, budget_ms, ask }) => {
                     frames += 1;
                     net.metrics().items.add(ask.len() as u64);
@@ -173,20 +196,25 @@ impl Connection {
                     session.welcome(NodeId(board.leader()), "", board.applied().time_ms);
                 }
                 Ok(Step::Ping) => {}
-                Ok(Step::Starved) => break true,
-                Ok(Step::Full) => break false,
+                Ok(Step::Starved | Step::Full) => break,
                 Err(fault) => {
                     net.metrics().faults.of(fault.code()).increment();
                     tracing::debug!(connection = self.id, %fault, "closing");
-                    break false;
+                    break;
                 }
             }
-        };
+            steps += 1;
+        }
+        self.begun.set(match self.begun.get() {
+            _ if !self.session.borrow().has_partial_frame() => None,
+            // Bytes that trickle in do not make it another frame.
+            Some(since) if steps == 0 => Some(since),
+            _ => Some(Instant::now()),
+        });
         if frames > 0 {
             net.metrics().frames.add(frames);
             net.pump();
         }
-        starved
     }
 
     /// Writes what the socket takes now.
@@ -206,6 +234,11 @@ impl Connection {
         if total > 0 {
             self.moved.set(Instant::now());
         }
+        self.stalled.set(match self.stalled.get() {
+            _ if session.outgoing().is_empty() => None,
+            Some(since) if total == 0 => Some(since),
+            _ => Some(Instant::now()),
+        });
         Ok(total)
     }
 
@@ -224,7 +257,7 @@ impl Connection {
             Err(Gone) => self.wake.notify_one(),
         }
         let session = self.session.borrow();
-        if !session.outgoing().is_empty() || session.has_buffered() {
+        if !session.outgoing().is_empty() || session.has_buffered() || self.paused.get() {
             self.wake.notify_one();
         }
     }

@@ -1,7 +1,7 @@
 //! Sockets: net threads, each with its own runtime, sessions and desk.
 //!
-//! - [`thread`]: one of them
-//! - [`connection`]: one of its connections
+//! - `thread`: one of them
+//! - `connection`: one of its connections
 //!
 //! The first thread also accepts, and deals connections out in turn. Deliberately not here: the protocol, decisions.
 
@@ -88,6 +88,7 @@ async fn serve(
 ) {
     let desk = DeskLimits {
         flights_max: flights_max(&limits),
+        requests_max: limits.requests_in_flight_max,
         parked_max: limits.parked_max,
         budget_default_ms: millis(limits.request_budget_default),
         budget_max_ms: millis(limits.request_budget_max),

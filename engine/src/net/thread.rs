@@ -25,6 +25,9 @@ use crate::ops::metrics::Metrics;
 /// How often what is in doubt is looked at again, beside each apply.
 const RECONSIDER_EVERY: Duration = Duration::from_millis(2);
 
+/// How often deadlines of frames are looked at.
+const EXPIRE_EVERY: Duration = Duration::from_millis(50);
+
 /// See the module.
 pub(super) struct NetThread {
     index: usize,
@@ -108,7 +111,12 @@ impl NetThread {
             desk.bounce(flight);
         }
         let watching = desk.is_watching();
-        self.handle().watching.store(watching, Ordering::SeqCst);
+        let watched = self.handle().watching.swap(watching, Ordering::SeqCst);
+        if watching && !watched {
+            // The dispatcher sleeps without an alarm, and the apply that would tell may be over: it must look again,
+            // and see to the deadline.
+            self.handle().wake.notify_one();
+        }
         // Those who watch may have asked for a read round.
         if sent || watching {
             self.shared.replica.wake();
@@ -179,21 +187,24 @@ impl NetThread {
 
     /// Takes back flights as they are answered, for as long as the node lives.
     pub(super) async fn dispatch(self: Rc<Self>) {
+        let mut expire_at_ms = 0;
         loop {
-            if self.handle().watching.load(Ordering::Relaxed) {
-                // In doubt: the next apply tells, or the deadline.
-                let _: Result<(), _> =
-                    tokio::time::timeout(RECONSIDER_EVERY, self.handle().wake.notified()).await;
-            } else {
-                self.handle().wake.notified().await;
-            }
+            let span = if self.desk.borrow().is_watching() { RECONSIDER_EVERY } else { EXPIRE_EVERY };
+            // The next answer or apply tells, or a deadline.
+            let _: Result<(), _> = tokio::time::timeout(span, self.handle().wake.notified()).await;
             // Looked at before the queue: what was answered before is then in it.
             let drained = self.shared.is_drained();
             let mut desk = self.desk.borrow_mut();
             while let Some(flight) = self.handle().returns.pop() {
                 desk.settle(flight);
             }
-            desk.reconsider(self.shared.clock.now());
+            let now = self.shared.clock.now();
+            if now.mono_ms >= expire_at_ms {
+                expire_at_ms = now.mono_ms + EXPIRE_EVERY.as_millis() as u64;
+                desk.expire(now);
+            } else {
+                desk.reconsider(now);
+            }
             drop(desk);
             self.pump();
             if drained {

@@ -108,7 +108,7 @@ pub(super) fn save_snapshots(
             }
             // The log is whole without it, so serving goes on; the log only cannot be shortened.
             Err(error) => {
-                tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is")
+                tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is");
             }
         }
         report(shared, Report::Snapshot(saved.is_ok()));

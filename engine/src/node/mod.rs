@@ -1,9 +1,9 @@
 //! A node: threads and queues around the core; the only place where the paths come together.
 //!
-//! - [`shared`]: what the threads share
-//! - [`recovery`]: from the data directory to a replica
-//! - [`replica`]: the thread that decides
-//! - [`disk`]: the threads that write: log and snapshots
+//! - `shared`: what the threads share
+//! - `recovery`: from the data directory to a replica
+//! - `replica`: the thread that decides
+//! - `disk`: the threads that write: log and snapshots
 //!
 //! Threads: N for the net, one replica, one for the log, one for snapshots, one for the ops port. Data flows one way; only
 //! outcomes come back.
@@ -23,7 +23,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crossbeam_queue::ArrayQueue;
 use sluice_core::board::Board;
-use sluice_core::replica::{Replica, ReplicaConfig};
+use sluice_core::replica::{Replica, ReplicaConfig, STEPS_MAX};
 use sluice_core::session::Facts;
 use sluice_protocol::{ClusterId, NodeId};
 use thiserror::Error;
@@ -194,7 +194,8 @@ fn shared(
         health,
         flights: ArrayQueue::new(limits.flights_queue_max),
         nets: nets.collect(),
-        appends: ArrayQueue::new(limits.appends_queue_max),
+        // Less than the replica has under way would not slow it down, but end it.
+        appends: ArrayQueue::new(limits.appends_queue_max.max(STEPS_MAX)),
         reports: ArrayQueue::new(REPORTS_MAX),
         replica: Sleeper::default(),
         wal: Sleeper::default(),

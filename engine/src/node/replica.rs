@@ -21,8 +21,8 @@ use crate::ops::labels::{Queue, Role};
 const TICK_MS: u64 = 100;
 /// How often figures that cost something are taken, and the disk's room looked at.
 const SURVEY_MS: u64 = 500;
-/// Flights taken before the replica is driven: a burst must not delay what is already proposed.
-const FLIGHTS_PER_TURN: usize = 256;
+/// Requests taken before the replica is driven: a burst must not delay what is already proposed.
+const REQUESTS_PER_TURN: usize = 8192;
 /// How long what is in flight may take to finish when the node stops. The disk may be the reason for stopping.
 const STOP_MS_MAX: u64 = 10_000;
 
@@ -106,9 +106,11 @@ impl Turn<'_> {
                 Report::Snapshot(false) => self.replica.snapshot_failed(),
             }
         }
-        for _ in 0..FLIGHTS_PER_TURN {
+        let mut taken = 0;
+        while taken < REQUESTS_PER_TURN {
             let Some(flight) = self.shared.flights.pop() else { break };
             any = true;
+            taken += flight.len();
             self.replica.submit(flight);
         }
         any
@@ -204,7 +206,7 @@ impl Turn<'_> {
             (true, true) if !ready => health.ready(),
             (true, true) => {}
             (true, false) => {
-                health.not_ready("the disk is nearly full: nothing is admitted until there is room")
+                health.not_ready("the disk is nearly full: nothing is admitted until there is room");
             }
             (false, _) => health.not_ready("this node does not lead, or its gate is not open yet"),
         }

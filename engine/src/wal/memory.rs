@@ -3,13 +3,13 @@
 //! A [`MemoryDisk`] outlives the [`MemoryStore`]s opened on it, as a disk outlives processes. Deliberately not here:
 //! the cutting into steps; an append is atomic.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sluice_core::replica::disk::{Append, HardState, LogEntry};
 
 use super::{Appended, LogStore, Recovered, StoreError};
-use std::path::PathBuf;
 
 /// What survives.
 #[derive(Clone, Debug, Default)]

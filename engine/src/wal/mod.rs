@@ -1,8 +1,8 @@
 //! The write-ahead log: what a node has promised to remember, and its hard state.
 //!
 //! [`LogStore`] is the whole interface; [`SledStore`] keeps it on disk, [`MemoryStore`] in memory for tests. The order
-//! in which to read: [`record`] (the bytes of one record) → [`plan`] (one append cut into small atomic steps) →
-//! [`sled`] (steps made durable) → [`fence`] (what was acknowledged, outside sled) → [`scan`] (what is checked at
+//! in which to read: [`record`] (the bytes of one record) → `plan` (one append cut into small atomic steps) →
+//! `sled` (steps made durable) → [`fence`] (what was acknowledged, outside sled) → `scan` (what is checked at
 //! open) → [`guard`] (how a panic or hang in there becomes a refusal). docs/STORAGE.md gives every byte and the
 //! reason for every rule.
 //!

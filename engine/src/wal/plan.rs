@@ -92,7 +92,7 @@ impl Book {
         let mut entries = chunk(pending.rest);
         let mut removes = Vec::new();
         if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
-            let stale = self.state.end_index.saturating_sub(last.index.max(first.index - 1));
+            let stale = self.state.end_index.saturating_sub(last.index);
             if stale > STEP_REMOVES_MAX as u64 {
                 // Too long for one batch: the suffix is shortened from its end, so that what is left is always the
                 // beginning of the log that was.

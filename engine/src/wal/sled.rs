@@ -13,7 +13,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::fdatasync;
+use rustix::fs::{FlockOperation, fdatasync, flock};
+use rustix::io::retry_on_intr;
 use sluice_core::replica::disk::Append;
 
 use super::fence::{Fence, Mark};
@@ -90,6 +91,7 @@ impl SledStore {
         let db = config(&aside).open().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
         db.flush().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
         drop(db);
+        await_release(&aside.join("db")).map_err(io)?;
         sync_tree(&aside).map_err(io)?;
         fs::rename(&aside, &dir).map_err(io)?;
         sync_dir(data_dir).map_err(io)
@@ -216,7 +218,10 @@ impl SledStore {
         Ok(())
     }
 
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn unless_poisoned<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         if let Some(cause) = &self.poison {
             return Err(StoreError::Poisoned { cause: cause.clone() });
         }
@@ -230,18 +235,21 @@ impl SledStore {
 
 impl LogStore for SledStore {
     fn append(&mut self, step: &Append) -> Result<Appended, StoreError> {
-        self.guarded(|store| store.try_append(step))
+        self.unless_poisoned(|store| store.try_append(step))
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        self.guarded(Self::write_fence)
+        self.unless_poisoned(Self::write_fence)
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StoreError> {
-        self.guarded(|store| {
+        self.unless_poisoned(|store| {
             store.write_fence()?;
             check_no_blobs(&store.dir)
-        })
+        })?;
+        let db_file = self.db_file.clone();
+        drop(self);
+        await_release(&db_file).map_err(|e| StoreError::io(&db_file, "letting go of the log", e))
     }
 }
 
@@ -262,6 +270,13 @@ fn config(dir: &Path) -> sled::Config {
         .cache_capacity(CACHE_BYTES)
         .use_compression(false)
         .flush_every_ms(None)
+}
+
+/// Waits until sled's lock is gone. A thread of its pool may hold the file for a moment longer than the database, and
+/// whoever opened it then would be told that it is in use.
+fn await_release(db_file: &Path) -> io::Result<()> {
+    let file = File::open(db_file)?;
+    retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).map_err(io::Error::from)
 }
 
 /// What sled would replace without a word: a missing or damaged file is a loss, not a fresh start.

@@ -5,11 +5,15 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use bytes::Bytes;
 use sluice_core::replica::disk::{Append, EntryKind, HardState, LogEntry};
-use sluice_engine::wal::{LogStore, Options, Recovered, SledStore, StoreError};
+use sluice_engine::wal::{LogStore, MemoryDisk, Options, Recovered, SledStore, StoreError};
+
+/// What a child process says after each append that returned, before the append's number.
+pub(crate) const ACKNOWLEDGED: &str = "acknowledged ";
 
 /// An entry whose bytes depend on all that identifies it, so that a wrong one cannot pass for the right one.
 pub(crate) fn entry(index: u64, term: u64, len: usize) -> LogEntry {
@@ -64,4 +68,41 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
 pub(crate) fn close(store: Box<impl LogStore + 'static>) {
     let store: Box<dyn LogStore> = store;
     store.close().unwrap();
+}
+
+/// The `number`th append, from 0, of a fixed sequence: growth, conflicts and compaction. Each is one atomic step.
+pub(crate) fn workload(number: u64, len_max: u64) -> Append {
+    // Each append adds three entries; each seventh begins a new term and first takes two of the old ones back.
+    let terms = number / 7;
+    let keep = 3 * number - 2 * terms;
+    let len = usize::try_from(number * 7919 % len_max).unwrap();
+    let mut step = append(entries(keep + 1, keep + 3, 1 + terms, len), 1 + terms, keep.saturating_sub(5));
+    step.compact_to = keep.saturating_sub(40);
+    step
+}
+
+/// What the first `count` appends leave.
+pub(crate) fn after(count: u64, len_max: u64) -> Recovered {
+    let disk = MemoryDisk::default();
+    let (mut store, _) = disk.open();
+    for number in 0..count {
+        store.append(&workload(number, len_max)).unwrap();
+    }
+    disk.open().1
+}
+
+/// The same log, whatever of its removed front is still there.
+pub(crate) fn same(found: &Recovered, model: &Recovered) -> bool {
+    let front = usize::try_from(model.first_index.saturating_sub(found.first_index)).unwrap();
+    found.hard_state == model.hard_state
+        && found.compact_to == model.compact_to
+        && found.first_index <= model.first_index
+        && found.entries.get(front..) == Some(model.entries.as_slice())
+}
+
+/// Writes a line to whoever started this process.
+pub(crate) fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").unwrap();
+    out.flush().unwrap();
 }

@@ -32,15 +32,17 @@ pub(super) struct OpenFrame {
     pub(super) caller: Caller,
     /// When the server stops trying, monotonic milliseconds.
     pub(super) deadline_ms: u64,
+    /// Tells this frame from others that had its key.
+    pub(super) serial: u32,
     answers: Vec<Answer>,
     open: usize,
 }
 
 impl OpenFrame {
-    pub(super) fn new(caller: Caller, deadline_ms: u64, lines: usize) -> Self {
-        // Never sent: a reply leaves only when no line is open.
+    pub(super) fn new(caller: Caller, serial: u32, deadline_ms: u64, lines: usize) -> Self {
+        // What is sent of a line that is still with the replica when the frame's time is over.
         let answers = vec![Answer::unknown(); lines];
-        Self { caller, deadline_ms, answers, open: lines }
+        Self { caller, deadline_ms, serial, answers, open: lines }
     }
 
     /// Fills in a line that was open.
@@ -53,8 +55,8 @@ impl OpenFrame {
         self.open == 0
     }
 
-    pub(super) fn into_reply(self) -> Reply {
-        debug_assert!(self.is_answered());
-        Reply { caller: self.caller, answers: Answers::Plain(self.answers) }
+    /// Who asked, and the answers; of lines still open, that nobody knows.
+    pub(super) fn into_parts(self) -> (Caller, Vec<Answer>) {
+        (self.caller, self.answers)
     }
 }

@@ -18,9 +18,9 @@ use crate::time::Moment;
 pub(super) enum Verdict {
     /// Its units are set aside: to the log.
     Admit,
-    /// To the log without units: the ledger must decide in any case (a retry, or an id that may be known).
+    /// To the log without units: the ledger must decide in any case (a retry).
     Log,
-    /// The buyer may have reached the limit: to the ledger first.
+    /// The buyer may have reached the limit, or the id may be known: to the ledger first.
     Suspect,
     /// Answered.
     No(Answer),
@@ -58,8 +58,9 @@ pub(super) fn first_attempt(
     match verdict {
         Verdict::No(_) if !fresh => Verdict::Doubt,
         // The filter is read after the notice that the no rests on: an id whose units were taken up to that index
-        // is in it. Such an id has an outcome, and the ledger will tell it.
-        Verdict::No(_) if board.may_know(item.id.into()) => Verdict::Log,
+        // is in it. Whether such an id really has an outcome, the ledger knows. Not straight to the log: a filter with
+        // more keys than it was made for suspects everything, and each refusal would be remembered.
+        Verdict::No(_) if board.may_know(item.id.into()) => Verdict::Suspect,
         verdict => verdict,
     }
 }
@@ -87,8 +88,14 @@ fn look(
     if !posted.unlimited && posted.free < units {
         return short(&posted, at);
     }
-    if posted.per_user_limit != 0 && board.may_have(item.product.into(), item.user.into()) {
-        return Verdict::Suspect;
+    if posted.per_user_limit != 0 {
+        if board.may_have(item.product.into(), item.user.into()) {
+            return Verdict::Suspect;
+        }
+        // Hopeless for anybody: it must not set units aside on its way to be refused.
+        if item.quantity > posted.per_user_limit {
+            return Verdict::No(Answer::limit_reached(at, posted.per_user_limit, 0));
+        }
     }
     if lane.tokens.take(stripe, item.quantity) { Verdict::Admit } else { Verdict::Doubt }
 }

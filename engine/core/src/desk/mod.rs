@@ -1,18 +1,20 @@
 //! The desk of a net thread: takes whole frames, answers what it may, sends on what only the log can decide,
 //! keeps what is in doubt, and puts the answers together.
 //!
-//! - [`judge`]: one request looked at (rule N)
-//! - [`frames`]: frames that wait for answers
+//! - `judge`: one request looked at (rule N)
+//! - `frames`: frames that wait for answers
+//! - `sorting`: what a frame's requests were sorted into
 //!
 //! How to drive it: [`Desk::submit`] each request; then carry [`Desk::departures`] to the replica
 //! ([`Desk::bounce`] what its queue does not take) and [`Desk::replies`] to the sessions. Hand back
 //! each flight with [`Desk::settle`]. While [`Desk::is_watching`], call [`Desk::reconsider`] after each of the replica's applies
-//! and every few milliseconds.
+//! and every few milliseconds; and [`Desk::expire`] now and then.
 //!
 //! Relies on: the board and the gate on it. Deliberately not here: sockets, queues, threads.
 
 mod frames;
 mod judge;
+mod sorting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use sluice_protocol::{Answer, Kind, ProductId};
 use self::frames::OpenFrame;
 pub use self::frames::{Caller, Reply};
 use self::judge::Verdict;
+use self::sorting::Sorting;
 use crate::board::Board;
 use crate::flight::{Answers, Flight, Load, Origin};
 use crate::gate::{Gate, Lane};
@@ -40,6 +43,8 @@ pub const RETRY_AFTER_MS: u32 = 5;
 pub struct DeskLimits {
     /// Flights that may be away at a time. Beyond it: `Busy`.
     pub flights_max: usize,
+    /// Requests in those flights at a time. Beyond it: `Busy`.
+    pub requests_max: usize,
     /// Requests that may be in doubt at a time. Beyond it: `Busy`.
     pub parked_max: usize,
     /// How long a request is tried if its frame does not say, milliseconds.
@@ -57,7 +62,7 @@ pub struct DeskCounts {
     pub refused: u64,
     /// Requests that were in doubt at least once.
     pub doubted: u64,
-    /// Requests sent to the ledger because their buyer may have reached the limit.
+    /// Requests sent to the ledger because their buyer may have reached the limit, or their id may be known.
     pub suspected: u64,
     /// Requests in doubt now.
     pub parked: u64,
@@ -85,10 +90,12 @@ pub struct Desk {
     departures: Vec<Box<Flight>>,
     replies: Vec<Reply>,
     away: usize,
+    away_requests: usize,
     counts: DeskCounts,
     /// The lane looked at last: a hot product's frames find theirs without hashing.
     last_lane: Option<(ProductId, Arc<Lane>)>,
     gate: Option<Arc<Gate>>,
+    serial: u32,
 }
 
 impl Desk {
@@ -103,9 +110,11 @@ impl Desk {
             departures: Vec::new(),
             replies: Vec::new(),
             away: 0,
+            away_requests: 0,
             counts: DeskCounts::default(),
             last_lane: None,
             gate: None,
+            serial: 0,
         }
     }
 
@@ -118,7 +127,8 @@ impl Desk {
             return;
         }
         let writes = !matches!(ask, Ask::Reservations(_) | Ask::Products(_) | Ask::Page(_));
-        if self.away >= self.limits.flights_max || (writes && !self.board.is_admitting()) {
+        let full = self.away >= self.limits.flights_max || self.away_requests >= self.limits.requests_max;
+        if full || (writes && !self.board.is_admitting()) {
             self.reply_all(caller, ask.len(), Answer::busy(RETRY_AFTER_MS));
             return;
         }
@@ -181,9 +191,15 @@ impl Desk {
     /// If it is not one of this desk's, or not answered.
     pub fn settle(&mut self, mut flight: Box<Flight>) {
         self.away = self.away.checked_sub(1).expect("only what went away comes back");
+        self.away_requests =
+            self.away_requests.checked_sub(flight.requests()).expect("what comes back is what went away");
         let key = flight.origin.frame as usize;
+        if self.frames.get(key).is_none_or(|frame| frame.serial != flight.origin.serial) {
+            // Its frame's time was over, and its caller has been told that nobody knows.
+            return;
+        }
         match std::mem::take(&mut flight.answers) {
-            Answers::Plain(answers) if flight.lines.is_empty() => {
+            Answers::Plain(answers) if flight.lines.is_empty() && flight.told.is_empty() => {
                 // A read that got no further: as many lines as it asked for.
                 let frame = self.frames.remove(key);
                 self.reply_plain(frame.caller, answers);
@@ -191,8 +207,8 @@ impl Desk {
             Answers::Plain(answers) => {
                 assert_eq!(answers.len(), flight.lines.len(), "one answer a line");
                 let frame = &mut self.frames[key];
-                for (line, answer) in flight.lines.iter().zip(answers) {
-                    frame.answer(*line, answer);
+                for (line, answer) in flight.lines.into_iter().zip(answers).chain(flight.told) {
+                    frame.answer(line, answer);
                 }
                 self.finish(key);
             }
@@ -216,6 +232,7 @@ impl Desk {
             return;
         }
         self.refresh_gate();
+        let confirmed = self.board.rounds.confirmed();
         let applied = self.board.applied();
         let mut sorting = Sorting::default();
         for _ in 0..self.parked.len() {
@@ -231,12 +248,13 @@ impl Desk {
             if parked.term != gate.term() {
                 (parked.term, parked.round) = (gate.term(), self.board.rounds.ask());
             }
-            let fresh = parked.round <= self.board.rounds.confirmed();
+            if self.frames[parked.frame as usize].deadline_ms <= now.mono_ms {
+                let answer = Answer::busy(RETRY_AFTER_MS);
+                self.frames[parked.frame as usize].answer(parked.line, answer);
+                continue;
+            }
+            let fresh = parked.round <= confirmed;
             match self.judge(&parked.item, 0, applied, fresh, now) {
-                Verdict::Doubt if self.frames[parked.frame as usize].deadline_ms <= now.mono_ms => {
-                    let answer = Answer::busy(RETRY_AFTER_MS);
-                    self.frames[parked.frame as usize].answer(parked.line, answer);
-                }
                 Verdict::Doubt => self.parked.push_back(parked),
                 verdict => {
                     if let Some(answer) = sorting.sort(verdict, parked.item, parked.line) {
@@ -248,6 +266,22 @@ impl Desk {
         }
         if let Some(frame) = sorting.frame {
             self.dispatch(&mut sorting, frame);
+        }
+    }
+
+    /// Answers what is still open of frames whose time is over: what waits here was not done, nor was a read; of what
+    /// is on its way to the log nobody knows.
+    pub fn expire(&mut self, now: Moment) {
+        self.reconsider(now);
+        let over = |frame: &OpenFrame| frame.deadline_ms <= now.mono_ms;
+        let keys: Vec<usize> =
+            self.frames.iter().filter(|(_, frame)| over(frame)).map(|(key, _)| key).collect();
+        for key in keys {
+            let (caller, mut answers) = self.frames.remove(key).into_parts();
+            if matches!(caller.kind, Kind::QueryReservation | Kind::QueryProduct | Kind::ListProducts) {
+                answers.fill(Answer::busy(RETRY_AFTER_MS));
+            }
+            self.reply_plain(caller, answers);
         }
     }
 
@@ -277,12 +311,14 @@ impl Desk {
     }
 
     fn submit_reserves(&mut self, caller: Caller, items: &[ReserveItem], deadline_ms: u64, now: Moment) {
-        // The round is asked for, and `applied` loaded, after the frame has arrived and before any notice is read.
+        // In this order: the frame has arrived, the round is asked for, what is confirmed is looked at, `applied` is
+        // loaded, notices are read. So an answer's index is never below that of the round it rests on.
         let round = self.board.rounds.ask();
-        let applied = self.board.applied();
         let fresh = round <= self.board.rounds.confirmed();
+        let applied = self.board.applied();
         let term = self.gate.as_ref().map_or(0, |gate| gate.term());
-        let mut frame = OpenFrame::new(caller, deadline_ms, items.len());
+        let serial = self.next_serial();
+        let mut frame = OpenFrame::new(caller, serial, deadline_ms, items.len());
         let key = self.frames.vacant_key() as u32;
         let mut sorting = Sorting { frame: Some(key), ..Sorting::default() };
         for (line, item) in items.iter().enumerate() {
@@ -302,7 +338,8 @@ impl Desk {
             }
         }
         if frame.is_answered() {
-            self.replies.push(frame.into_reply());
+            let (caller, answers) = frame.into_parts();
+            self.reply_plain(caller, answers);
             return;
         }
         self.frames.insert(frame);
@@ -332,7 +369,8 @@ impl Desk {
     /// Sends what was sorted for a frame, and its reply if nothing of it is open any more.
     fn dispatch(&mut self, sorting: &mut Sorting, next: u32) {
         let Some(frame) = sorting.frame.replace(next) else { return };
-        let origin = Origin { thread: self.thread, frame };
+        let serial = self.frames[frame as usize].serial;
+        let origin = Origin { thread: self.thread, frame, serial };
         for (items, lines, tokened, suspects) in [
             (&mut sorting.commands, &mut sorting.lines, &mut sorting.tokened, false),
             (&mut sorting.suspects, &mut sorting.suspect_lines, &mut Vec::new(), true),
@@ -353,13 +391,15 @@ impl Desk {
                 lines: std::mem::take(lines),
                 tokened: std::mem::take(tokened),
                 gate: self.gate.clone(),
+                told: Vec::new(),
                 answers: Answers::default(),
             });
             self.away += 1;
+            self.away_requests += flight.len();
             if self.away > self.limits.flights_max {
-                self.bounce(flight)
+                self.bounce(flight);
             } else {
-                self.departures.push(flight)
+                self.departures.push(flight);
             }
         }
         self.finish(frame as usize);
@@ -373,21 +413,25 @@ impl Desk {
             lines: Vec::new(),
             tokened: Vec::new(),
             gate: None,
+            told: Vec::new(),
             answers: Answers::default(),
         });
         let lines = flight.len();
         if matches!(flight.load, Load::Commands(_)) {
             flight.lines = (0..lines as u16).collect();
         }
-        let key = self.frames.insert(OpenFrame::new(caller, deadline_ms, lines));
-        flight.origin = Origin { thread: self.thread, frame: key as u32 };
+        let serial = self.next_serial();
+        let key = self.frames.insert(OpenFrame::new(caller, serial, deadline_ms, lines));
+        flight.origin = Origin { thread: self.thread, frame: key as u32, serial };
         self.away += 1;
+        self.away_requests += flight.len();
         self.departures.push(flight);
     }
 
     fn finish(&mut self, key: usize) {
         if self.frames.get(key).is_some_and(OpenFrame::is_answered) {
-            self.replies.push(self.frames.remove(key).into_reply());
+            let (caller, answers) = self.frames.remove(key).into_parts();
+            self.reply_plain(caller, answers);
         }
     }
 
@@ -409,6 +453,11 @@ impl Desk {
         self.replies.push(Reply { caller, answers });
     }
 
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
     fn refresh_gate(&mut self) {
         let gate = self.board.gate();
         let same = match (&gate, &self.gate) {
@@ -420,37 +469,6 @@ impl Desk {
             self.last_lane = None;
             self.gate = gate;
         }
-    }
-}
-
-/// What a frame's requests were sorted into.
-#[derive(Debug, Default)]
-struct Sorting {
-    frame: Option<u32>,
-    commands: Vec<Reserve>,
-    lines: Vec<u16>,
-    tokened: Vec<bool>,
-    suspects: Vec<Reserve>,
-    suspect_lines: Vec<u16>,
-}
-
-impl Sorting {
-    /// Files a request under its verdict; a no is given back to be filled in.
-    fn sort(&mut self, verdict: Verdict, item: Reserve, line: u16) -> Option<Answer> {
-        match verdict {
-            Verdict::Admit | Verdict::Log => {
-                self.commands.push(item);
-                self.lines.push(line);
-                self.tokened.push(verdict == Verdict::Admit);
-            }
-            Verdict::Suspect => {
-                self.suspects.push(item);
-                self.suspect_lines.push(line);
-            }
-            Verdict::No(answer) => return Some(answer),
-            Verdict::Doubt => unreachable!("a doubt is parked, not sorted"),
-        }
-        None
     }
 }
 

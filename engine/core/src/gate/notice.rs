@@ -134,6 +134,7 @@ mod tests {
     fn every_field_comes_back_as_itself() {
         let posted = Posted {
             index: 1,
+            time_ms: 10,
             free: 2,
             held: 3,
             earliest_return_ms: 4,

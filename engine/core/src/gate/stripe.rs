@@ -20,7 +20,7 @@
 //! Orderings: the counters guard no other memory, so each operation on one of them may be relaxed. One pair
 //! must not pass each other: "tokens put, then debt looked at" and "debt raised, then stripes looked at". If
 //! both looked too early, tokens and debt would stand side by side, and what is owed would be sold. The
-//! sequentially consistent fence at the head of [`Tokens::settle`] stands between the two halves of both.
+//! sequentially consistent fence at the head of `Tokens::settle` stands between the two halves of both.
 //!
 //! Deliberately not here: anything that says no; persistence; terms (a gate is built afresh for each).
 

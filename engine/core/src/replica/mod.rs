@@ -1,12 +1,13 @@
 //! A replica: raft around the ledger. Inputs are method calls, outputs are [`Actions`]; the shell owns the threads.
 //!
 //! - [`disk`]: what it asks of the disk
-//! - [`log`]: the log in memory, for raft
-//! - [`batch`]: flights → entries
-//! - [`pending`]: proposed entries and who waits for them
-//! - [`reads`]: what is answered without the log
-//! - [`ready`]: raft's `Ready`, duty by duty
-//! - [`publish`]: what it writes on the board
+//! - `log`: the log in memory, for raft
+//! - `batch`: flights → entries
+//! - `pending`: proposed entries and who waits for them
+//! - `reads`: what is answered without the log
+//! - `ready`: raft's `Ready`, duty by duty
+//! - `publish`: what it writes on the board
+//! - `start`, `status`: what it starts from; its figures
 //!
 //! The caller's duties:
 //! 1. Hand in flights, ticks and reports of the disk as they come, then call [`Replica::drive`] once for all of them.
@@ -24,29 +25,33 @@ mod pending;
 mod publish;
 mod reads;
 mod ready;
+mod start;
+mod status;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft::{RawNode, StateRole};
 use sluice_protocol::{Answer, NodeId, ProductId};
-use thiserror::Error;
 
 pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
-use self::disk::{Append, EntryKind, HardState, LogEntry, SnapshotMeta};
+use self::disk::{Append, HardState, SnapshotMeta};
 use self::log::LogCache;
 use self::pending::Pending;
 use self::publish::Publisher;
 use self::reads::Reads;
+use self::start::fitting;
+pub use self::start::{Recovered, StartError};
+pub use self::status::ReplicaStatus;
 use crate::board::Board;
 use crate::desk::RETRY_AFTER_MS;
 use crate::flight::{Flight, Load};
 use crate::gate::Gate;
-use crate::ledger::command::{Batch, EntryError, Group};
+use crate::ledger::Ledger;
+use crate::ledger::command::{Batch, Group};
 use crate::ledger::image::Image;
 use crate::ledger::settings::ADVANCE_MS_MAX;
-use crate::ledger::{Ledger, Totals};
 use crate::time::Moment;
 
 /// Ticks of raft's clock without a leader before an election.
@@ -61,8 +66,12 @@ const MESSAGES_IN_FLIGHT_MAX: usize = 256;
 const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Entries proposed into one durable step while the disk has nothing to do.
 const ENTRIES_PER_APPEND_MAX: usize = 8;
-/// Durable steps that may be under way. One is written; full entries may queue behind it.
+/// Durable steps with entries proposed here that may be under way. One is written; full entries may queue behind it.
 const APPENDS_MAX: usize = 4;
+/// Steps that the shell must have room for: those, and the few that are for raft's own hard state.
+pub const STEPS_MAX: usize = 2 * APPENDS_MAX;
+/// Of the log's growth that makes a snapshot due, the part after which one that could not be saved is tried again.
+const SNAPSHOT_RETRY_PART: u64 = 16;
 /// How far ledger time may lag the clock before a pulse carries it forward, milliseconds.
 const LAG_MS_MAX: u64 = 1_000;
 
@@ -75,53 +84,6 @@ pub struct ReplicaConfig {
     pub stripes: usize,
     /// Log bytes applied since the last snapshot that make the next one due.
     pub snapshot_every_bytes: u64,
-}
-
-/// What was recovered from the disk.
-#[derive(Debug)]
-pub struct Recovered {
-    /// The snapshot the ledger was loaded from.
-    pub snapshot: SnapshotMeta,
-    /// The ledger as of that snapshot.
-    pub ledger: Ledger,
-    /// Raft's hard state.
-    pub hard_state: HardState,
-    /// The log; entries that the snapshot contains are ignored.
-    pub entries: Vec<LogEntry>,
-}
-
-/// Why a replica cannot start from what was recovered. Nothing has been changed.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// Entries between snapshot and log are missing.
-    #[error(
-        "the snapshot ends at index {snapshot}, the log starts at {first}: entries between them are lost"
-    )]
-    Gap {
-        /// The snapshot's last index.
-        snapshot: u64,
-        /// The log's first index.
-        first: u64,
-    },
-    /// The log ends before the snapshot does.
-    #[error("the snapshot ends at index {snapshot}, the log already at {last}: the end of the log is lost")]
-    ShortLog {
-        /// The snapshot's last index.
-        snapshot: u64,
-        /// The log's last index.
-        last: u64,
-    },
-    /// An entry cannot be read.
-    #[error("log entry {index}: {error}")]
-    Entry {
-        /// The entry's index.
-        index: u64,
-        /// What is wrong with it.
-        error: EntryError,
-    },
-    /// Raft refused the state.
-    #[error("raft refuses the recovered state: {0}")]
-    Raft(#[from] raft::Error),
 }
 
 /// What the shell is to do. The shell empties it.
@@ -163,33 +125,6 @@ impl Lead {
     }
 }
 
-/// Figures for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaStatus {
-    /// Raft's term.
-    pub term: u64,
-    /// Who leads; 0 = not known.
-    pub leader: u64,
-    /// Whether this node leads and its gate is open.
-    pub open: bool,
-    /// The last log index.
-    pub last_index: u64,
-    /// The commit index.
-    pub commit: u64,
-    /// The last index applied.
-    pub applied: u64,
-    /// The last index in a durable snapshot.
-    pub snapshot: u64,
-    /// Log bytes behind that snapshot.
-    pub log_bytes: u64,
-    /// Ledger time, milliseconds since 1970.
-    pub ledger_ms: u64,
-    /// Flights that wait for an entry.
-    pub waiting: usize,
-    /// Entries proposed and not applied.
-    pub pending: usize,
-}
-
 /// See the module.
 pub struct Replica {
     config: ReplicaConfig,
@@ -211,6 +146,8 @@ pub struct Replica {
     log_bytes: u64,
     /// A snapshot that is being saved, and the log bytes it contains.
     saving: Option<(SnapshotMeta, u64)>,
+    /// Log bytes from which on the next one is due.
+    snapshot_at_bytes: u64,
     snapshot_wanted: bool,
     /// A ready that wrote nothing, while no durable step was under way: raft may count it as persisted.
     idle_ready: Option<u64>,
@@ -264,6 +201,7 @@ impl Replica {
             snapshots: [snapshot.index; 2],
             log_bytes: 0,
             saving: None,
+            snapshot_at_bytes: config.snapshot_every_bytes,
             snapshot_wanted: false,
             idle_ready: None,
             answers: Vec::new(),
@@ -306,11 +244,15 @@ impl Replica {
         self.snapshots = [meta.index, self.snapshots[0]];
         self.node.mut_store().compact(meta.index);
         self.log_bytes -= bytes;
+        self.snapshot_at_bytes = self.config.snapshot_every_bytes;
     }
 
-    /// The snapshot that was asked for last could not be saved: the log stays as it is, and another will be tried.
+    /// The snapshot that was asked for last could not be saved: the log stays as it is. Another will be tried when
+    /// the log has grown some more, since what failed just now would fail again.
     pub fn snapshot_failed(&mut self) {
         self.saving = None;
+        let more = self.config.snapshot_every_bytes / SNAPSHOT_RETRY_PART;
+        self.snapshot_at_bytes = self.log_bytes.saturating_add(more.max(1));
     }
 
     /// Asks for a snapshot now, whatever the log's size.
@@ -337,7 +279,7 @@ impl Replica {
     pub fn drive(&mut self, now: Moment, actions: &mut Actions) {
         loop {
             self.start_round();
-            self.answer_reads(actions);
+            self.answer_reads(now, actions);
             self.propose(now, actions);
             if !self.node.has_ready() {
                 break;
@@ -345,34 +287,6 @@ impl Replica {
             self.handle_ready(now, actions);
         }
         self.freeze_if_due(actions);
-    }
-
-    /// Figures for people.
-    pub fn status(&self) -> ReplicaStatus {
-        let raft = &self.node.raft;
-        ReplicaStatus {
-            term: raft.term,
-            leader: raft.leader_id,
-            open: matches!(self.lead, Lead::Open(_)),
-            last_index: raft.raft_log.last_index(),
-            commit: raft.raft_log.committed,
-            applied: self.ledger.index(),
-            snapshot: self.snapshots[0],
-            log_bytes: self.log_bytes,
-            ledger_ms: self.ledger.now_ms(),
-            waiting: self.waiting.len(),
-            pending: self.pending.len(),
-        }
-    }
-
-    /// Sums over all products.
-    pub fn totals(&self) -> Totals {
-        self.ledger.totals()
-    }
-
-    /// The ledger, to look at.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
     }
 
     /// Proposes what waits, if the disk is idle or a whole entry is full: alone, a request waits for one fsync and
@@ -477,7 +391,7 @@ impl Replica {
         }
     }
 
-    fn answer_reads(&mut self, actions: &mut Actions) {
+    fn answer_reads(&mut self, now: Moment, actions: &mut Actions) {
         match self.lead {
             Lead::Open(_) => {}
             // Not yet: they wait for the gate.
@@ -498,11 +412,12 @@ impl Replica {
                 actions.settled.push(flight);
                 continue;
             }
-            let parts = reads::sift(&self.ledger, flight);
-            actions.settled.extend(parts.refused);
-            if let Some(mut rest) = parts.rest {
-                self.take_tokens(&mut rest);
-                self.waiting.push(rest);
+            reads::sift(&self.ledger, &mut flight, now.wall_ms);
+            if flight.is_empty() {
+                actions.settled.push(flight);
+            } else {
+                self.take_tokens(&mut flight);
+                self.waiting.push(flight);
             }
         }
     }
@@ -522,7 +437,7 @@ impl Replica {
     }
 
     fn freeze_if_due(&mut self, actions: &mut Actions) {
-        let due = self.snapshot_wanted || self.log_bytes >= self.config.snapshot_every_bytes;
+        let due = self.snapshot_wanted || self.log_bytes >= self.snapshot_at_bytes;
         let index = self.ledger.index();
         if !due || self.saving.is_some() || index == self.snapshots[0] {
             self.snapshot_wanted &= index != self.snapshots[0];
@@ -533,21 +448,4 @@ impl Replica {
         self.saving = Some((meta.clone(), self.log_bytes));
         actions.snapshot = Some((meta, self.ledger.freeze()));
     }
-}
-
-/// The entries behind the snapshot, if snapshot and log fit together and every entry can be read.
-fn fitting(snapshot: &SnapshotMeta, entries: Vec<LogEntry>) -> Result<Vec<LogEntry>, StartError> {
-    if let Some(first) = entries.first().filter(|first| first.index > snapshot.index + 1) {
-        return Err(StartError::Gap { snapshot: snapshot.index, first: first.index });
-    }
-    // The log is kept from the older of two snapshots on, so it is never empty behind a newer one.
-    let last = entries.last().map_or(0, |last| last.index);
-    if last < snapshot.index {
-        return Err(StartError::ShortLog { snapshot: snapshot.index, last });
-    }
-    let entries: Vec<LogEntry> = entries.into_iter().filter(|entry| entry.index > snapshot.index).collect();
-    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Normal && !entry.data.is_empty()) {
-        Batch::access(&entry.data).map_err(|error| StartError::Entry { index: entry.index, error })?;
-    }
-    Ok(entries)
 }

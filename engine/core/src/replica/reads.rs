@@ -1,4 +1,4 @@
-//! What the ledger answers without the log: queries, and buyers who may have reached their limit.
+//! What the ledger answers without the log: queries, and first attempts that it may refuse.
 //!
 //! Rule N holds for all of them: an answer rests on applied state, and, where the cluster has other voters, on a read
 //! round that was started after the request arrived. Deliberately not here: the rounds' messages, which are raft's.
@@ -9,8 +9,8 @@ use sluice_protocol::response::{ProductReply, RefusedField, ReservationReply};
 use sluice_protocol::{Answer, ProductId, ReservationId, Status, limits};
 
 use crate::flight::{Answers, Flight, Load};
-use crate::ledger::Ledger;
 use crate::ledger::command::{Group, Reserve};
+use crate::ledger::{Ledger, Standing};
 
 /// Flights that wait for a read round.
 #[derive(Debug, Default)]
@@ -75,61 +75,61 @@ fn reservation(ledger: &Ledger, id: ReservationId) -> ReservationReply {
     }
 }
 
-/// What became of a flight of suspects: some are refused, the others are to go to the log.
-#[derive(Debug)]
-pub(super) struct Sifted {
-    pub(super) refused: Option<Box<Flight>>,
-    pub(super) rest: Option<Box<Flight>>,
-}
-
-/// Refuses the buyers of a flight who have reached their limit in the ledger as it stands.
-///
-/// An id that has an outcome goes to the log, which tells it; so does a buyer of a product with holds that are over
-/// but not swept, since what they held no longer counts.
-pub(super) fn sift(ledger: &Ledger, mut flight: Box<Flight>) -> Sifted {
-    let Load::Suspects(Group::Reserve(items)) = &mut flight.load else {
+/// Refuses what the ledger as it stands refuses. The rest stays on the flight, as commands for the log; if there is
+/// none, the flight is answered. `wall_ms` is the clock, which may be ahead of the ledger.
+pub(super) fn sift(ledger: &Ledger, flight: &mut Flight, wall_ms: u64) {
+    let Load::Suspects(Group::Reserve(items)) = &flight.load else {
         unreachable!("only reserves are suspected");
     };
-    let mut kept = (Vec::new(), Vec::new());
-    let mut refused = (Vec::new(), Vec::new(), Vec::new());
+    let (mut kept, mut lines) = (Vec::new(), Vec::new());
     for (item, line) in items.iter().zip(&flight.lines) {
-        match limit_reached(ledger, item) {
-            Some(answer) => {
-                refused.0.push(*item);
-                refused.1.push(*line);
-                refused.2.push(answer);
-            }
+        match refusal(ledger, item, wall_ms) {
+            Some(answer) => flight.told.push((*line, answer)),
             None => {
-                kept.0.push(*item);
-                kept.1.push(*line);
+                kept.push(*item);
+                lines.push(*line);
             }
         }
     }
-    let refused = (!refused.0.is_empty()).then(|| {
-        Box::new(Flight {
-            origin: flight.origin,
-            load: Load::Suspects(Group::Reserve(refused.0)),
-            lines: refused.1,
-            tokened: Vec::new(),
-            gate: None,
-            answers: Answers::Plain(refused.2),
-        })
-    });
-    let rest = (!kept.0.is_empty()).then(|| {
-        (flight.load, flight.lines) = (Load::Commands(Group::Reserve(kept.0)), kept.1);
-        flight
-    });
-    Sifted { refused, rest }
+    flight.load = Load::Commands(Group::Reserve(kept));
+    flight.lines = lines;
 }
 
-fn limit_reached(ledger: &Ledger, item: &Reserve) -> Option<Answer> {
-    let product = ProductId(item.product);
-    let standing = ledger.standing(product)?;
-    let unswept = standing.earliest_return_ms != 0 && standing.earliest_return_ms <= ledger.now_ms();
-    let has = ledger.user_units(product, item.user.into());
-    let within = has + u64::from(item.quantity) <= u64::from(standing.per_user_limit);
-    if standing.per_user_limit == 0 || within || unswept || ledger.reservation(item.id.into()).is_some() {
+/// Why the ledger as it stands refuses a first attempt; `None` if it may not, or the log is to tell.
+///
+/// An id that has an outcome goes to the log, which tells it; so does a request for a product with holds that are over
+/// but not swept, since what they hold no longer counts.
+fn refusal(ledger: &Ledger, item: &Reserve, wall_ms: u64) -> Option<Answer> {
+    let (at, product) = (ledger.at(), ProductId(item.product));
+    if ledger.reservation(item.id.into()).is_some() {
         return None;
     }
-    Some(Answer::limit_reached(ledger.at(), standing.per_user_limit, has))
+    let Some(standing) = ledger.standing(product) else {
+        return Some(Answer::plain(at, Status::UnknownProduct));
+    };
+    if at.time_ms < standing.opens_ms {
+        // The entry that it would go into is stamped by the clock.
+        return (wall_ms < standing.opens_ms).then(|| Answer::not_open(at, standing.opens_ms));
+    }
+    if standing.closes_ms != 0 && at.time_ms >= standing.closes_ms {
+        return Some(Answer::closed(at, standing.closes_ms));
+    }
+    if !standing.is_settled_at(at.time_ms) {
+        return None;
+    }
+    let (units, limit) = (u64::from(item.quantity), standing.per_user_limit);
+    let has = ledger.user_units(product, item.user.into());
+    if limit != 0 && has + units > u64::from(limit) {
+        return Some(Answer::limit_reached(at, limit, has));
+    }
+    let Standing { free, held, earliest_return_ms, unlimited, sealed, .. } = standing;
+    if unlimited || free >= units {
+        return None;
+    }
+    let is_over = sealed && free == 0 && held == 0;
+    Some(if is_over {
+        Answer::sold_out(at)
+    } else {
+        Answer::insufficient(at, free, held, earliest_return_ms)
+    })
 }

@@ -51,11 +51,19 @@ pub struct TestNode {
     pub replies: Vec<Reply>,
     pub now: Moment,
     pub proposed: Vec<(usize, usize)>,
+    /// Whether saving a snapshot fails, and how many were asked for.
+    pub snapshots_fail: bool,
+    pub snapshots: usize,
     correlation: u64,
 }
 
-pub const LIMITS: DeskLimits =
-    DeskLimits { flights_max: 64, parked_max: 1000, budget_default_ms: 1000, budget_max_ms: 10_000 };
+pub const LIMITS: DeskLimits = DeskLimits {
+    flights_max: 64,
+    requests_max: 50_000,
+    parked_max: 1000,
+    budget_default_ms: 1000,
+    budget_max_ms: 10_000,
+};
 
 impl TestNode {
     /// A node on an empty disk, its gate open.
@@ -68,19 +76,24 @@ impl TestNode {
 
     /// A node on a disk that another one left. Nothing has been synced yet.
     pub fn recover(disk: Disk, wall_ms: u64) -> Self {
+        Self::recover_with(disk, wall_ms, u64::MAX)
+    }
+
+    /// The same, with a snapshot due whenever the log has grown by so much.
+    pub fn recover_with(disk: Disk, wall_ms: u64, snapshot_every_bytes: u64) -> Self {
         let board = Arc::new(Board::new(1000, 7));
         let members = Members { voters: vec![1], learners: Vec::new() };
         let (snapshot, ledger) = match &disk.snapshot {
             Some((meta, sections)) => {
                 let sections = sections.iter().map(Vec::as_slice);
-                (meta.clone(), Ledger::from_sections(sections, 0, 99).unwrap())
+                (meta.clone(), Ledger::from_sections(sections, 0, 99).expect("the image is whole"))
             }
             None => (SnapshotMeta { index: 0, term: 0, members }, Ledger::new(Settings::default(), 3)),
         };
         let recovered =
             Recovered { snapshot, ledger, hard_state: disk.hard_state, entries: disk.entries.clone() };
-        let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes: u64::MAX };
-        let replica = Replica::new(config, recovered, Arc::clone(&board)).unwrap();
+        let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes };
+        let replica = Replica::new(config, recovered, Arc::clone(&board)).expect("snapshot and log fit");
         let desk = Desk::new(0, Arc::clone(&board), LIMITS);
         let now = Moment { mono_ms: 1, wall_ms };
         Self {
@@ -92,6 +105,8 @@ impl TestNode {
             replies: Vec::new(),
             now,
             proposed: Vec::new(),
+            snapshots_fail: false,
+            snapshots: 0,
             correlation: 0,
         }
     }
@@ -119,7 +134,10 @@ impl TestNode {
             }
             self.desk.reconsider(self.now);
             self.replies.extend(self.desk.replies());
-            if let Some((meta, image)) = actions.snapshot {
+            self.snapshots += usize::from(actions.snapshot.is_some());
+            if self.snapshots_fail && actions.snapshot.is_some() {
+                self.replica.snapshot_failed();
+            } else if let Some((meta, image)) = actions.snapshot {
                 self.disk.snapshot = Some((meta, image.sections().collect()));
                 self.replica.snapshot_saved();
             }
@@ -140,6 +158,21 @@ impl TestNode {
             self.replica.persisted(number);
         }
         last.is_some()
+    }
+
+    /// The disk finishes the first `steps` of what it was given, but the replica does not hear of it before a later
+    /// sync: a crash may come first.
+    pub fn sync_silently(&mut self, steps: usize) {
+        for (_, step) in self.ordered.iter().take(steps) {
+            self.disk.write(step);
+        }
+    }
+
+    /// The disk finishes the first `steps` of what it was given.
+    pub fn sync_some(&mut self, steps: usize) {
+        let rest = self.ordered.split_off(steps.min(self.ordered.len()));
+        self.sync();
+        self.ordered = rest;
     }
 
     /// Drives and syncs until nothing moves.
@@ -245,11 +278,11 @@ impl TestNode {
 
     /// What the gate has for a product.
     pub fn tokens(&self, product: u64) -> u64 {
-        self.gate().unwrap().lane(ProductId(product)).unwrap().tokens.free()
+        self.gate().expect("open").lane(ProductId(product)).expect("known").tokens.free()
     }
 
     pub fn free(&self, product: u64) -> u64 {
-        self.replica.ledger().product(ProductId(product)).unwrap().free
+        self.replica.ledger().product(ProductId(product)).expect("known").free
     }
 
     /// The log's last index.

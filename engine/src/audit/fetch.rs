@@ -1,0 +1,115 @@
+//! Reads the engine's books: what became of every id, and where every product stands.
+//!
+//! Deliberately not here: what they should say.
+
+use std::sync::Arc;
+
+use sluice_client::{At, Client, Error, Product, ProductId, Reservation, ReservationId, State, UserId};
+use tokio::task::JoinSet;
+
+/// Reads that wait for their answers at a time. They share frames.
+const READS_AT_A_TIME: usize = 2048;
+
+/// What the engine says of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it stands.
+    pub state: State,
+    /// Which product.
+    pub product: ProductId,
+    /// For whom.
+    pub user: UserId,
+    /// How many units.
+    pub quantity: u32,
+    /// The sequence of the event that made it what it is; 0 if that event is still to come.
+    pub sequence: u64,
+    /// When the hold ends, ledger milliseconds; 0 if not held.
+    pub deadline_ms: u64,
+    /// When it stopped being held, ledger milliseconds; 0 while held.
+    pub ended_ms: u64,
+    /// When this held.
+    pub at: At,
+}
+
+impl From<Reservation> for Found {
+    fn from(read: Reservation) -> Self {
+        Self {
+            state: read.state,
+            product: read.product,
+            user: read.user,
+            quantity: read.quantity,
+            sequence: read.sequence,
+            deadline_ms: read.deadline_ms,
+            ended_ms: read.ended_ms,
+            at: read.at,
+        }
+    }
+}
+
+/// Where a product stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shelf {
+    /// Which.
+    pub product: ProductId,
+    /// All units.
+    pub stock: u64,
+    /// Those that can be reserved.
+    pub free: u64,
+    /// Those held.
+    pub held: u64,
+    /// Those sold.
+    pub sold: u64,
+    /// When this held.
+    pub at: At,
+}
+
+impl From<Product> for Shelf {
+    fn from(read: Product) -> Self {
+        let Product { product, stock, free, held, sold, at, .. } = read;
+        Self { product, stock, free, held, sold, at }
+    }
+}
+
+/// Everything read.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    /// For each id, in the order asked for; `None` if the engine knows nothing of it.
+    pub found: Vec<Option<Box<Found>>>,
+    /// The products that exist of those asked for.
+    pub shelves: Vec<Shelf>,
+}
+
+/// Reads all of it. Nothing may be changing meanwhile, or the books are of different moments.
+///
+/// # Errors
+/// No answer came within the client's deadline.
+pub async fn fetch(
+    client: &Client,
+    ids: impl ExactSizeIterator<Item = ReservationId>,
+    products: impl Iterator<Item = ProductId>,
+) -> Result<Books, Error> {
+    let ids: Arc<[ReservationId]> = ids.collect();
+    let mut readers = JoinSet::new();
+    for reader in 0..READS_AT_A_TIME.min(ids.len()) {
+        let (client, ids) = (client.clone(), Arc::clone(&ids));
+        readers.spawn(async move {
+            let mut read = Vec::new();
+            for at in (reader..ids.len()).step_by(READS_AT_A_TIME) {
+                if let Some(reservation) = client.reservation(ids[at]).await? {
+                    read.push((at, Box::new(Found::from(reservation))));
+                }
+            }
+            Ok::<_, Error>(read)
+        });
+    }
+    let mut books = Books { found: vec![None; ids.len()], shelves: Vec::new() };
+    while let Some(read) = readers.join_next().await {
+        for (at, found) in read.expect("a reader neither panics nor is aborted")? {
+            books.found[at] = Some(found);
+        }
+    }
+    for product in products {
+        books.shelves.extend(client.product(product).await?.map(Shelf::from));
+    }
+    Ok(books)
+}

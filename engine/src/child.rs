@@ -1,0 +1,232 @@
+//! A server in a process of its own: the real binary on a real data directory, to be killed and started again.
+//!
+//! The process never outlives its owner: it is killed when the handle is dropped, and by the system if the thread that
+//! started it ends in whatever way. So it is to be started by a thread that stays. Deliberately not here: a server inside the process ([`crate::testing`]).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// Ports below the range from which systems choose the port of an outgoing connection: while the server is dead, no
+/// client's attempt to connect can happen to take its port.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+/// Ports tried before giving up; each of them would have to be taken.
+const PORTS_TRIED_MAX: u16 = 64;
+
+/// Spreads the ports at which processes of neighbouring numbers begin.
+const PORT_STEP: u16 = 97;
+
+/// How often an ending process is looked at.
+const EXIT_POLL: Duration = Duration::from_millis(2);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The `sluice` binary.
+    pub binary: PathBuf,
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where its standard error goes; later launches append.
+    pub log: PathBuf,
+    /// Where it listens for clients. Its ops port is any free one.
+    pub listen: SocketAddr,
+    /// More flags of `sluice serve`.
+    pub flags: Vec<String>,
+}
+
+/// Why there is no server.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The process could not be started.
+    #[error("cannot start {binary}: {source}")]
+    Spawn {
+        /// What was to be started.
+        binary: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It ended before it served.
+    #[error("the server ended before it served ({status}); its last words are in {log}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// Where it said why.
+        log: PathBuf,
+    },
+    /// It did not serve in time.
+    #[error("the server does not serve after {} s; its words so far are in {log}", .waited.as_secs())]
+    Late {
+        /// How long that was.
+        waited: Duration,
+        /// Where it said why.
+        log: PathBuf,
+    },
+    /// No port could be listened on.
+    #[error("no free port was found among {PORTS_TRIED_MAX} of them on 127.0.0.1")]
+    NoPort,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    launch: Launch,
+    /// Kept open, so that the server can always announce itself.
+    announcements: Option<ChildStdout>,
+}
+
+impl ServerProcess {
+    /// Starts the server; it may not serve yet.
+    ///
+    /// # Errors
+    /// [`LaunchError::Spawn`].
+    pub fn start(launch: &Launch) -> Result<Self, LaunchError> {
+        let spawn = |source| LaunchError::Spawn { binary: launch.binary.clone(), source };
+        let log: File = OpenOptions::new().create(true).append(true).open(&launch.log).map_err(spawn)?;
+        let mut command = Command::new(&launch.binary);
+        command.args(["serve", "--json", "--ops", "127.0.0.1:0", "--data"]).arg(&launch.data);
+        command.arg("--listen").arg(launch.listen.to_string()).args(&launch.flags);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // SAFETY: between fork and exec only one system call is made, which allocates nothing and takes no lock.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        let mut child = command.spawn().map_err(spawn)?;
+        let announcements = child.stdout.take();
+        Ok(Self { child, launch: launch.clone(), announcements })
+    }
+
+    /// Starts a server on some free port of loopback and waits until it serves.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub async fn start_anywhere(launch: &Launch, patience: Duration) -> Result<Self, LaunchError> {
+        let span = PORTS.end - PORTS.start;
+        // Several programs that do this at once begin at different ports.
+        let from = (std::process::id() as u16).wrapping_mul(PORT_STEP) % span;
+        for step in 0..PORTS_TRIED_MAX {
+            let port = PORTS.start + (from + step) % span;
+            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            // Looked at first because a refusal costs a process. Another may still take it in between.
+            if TcpListener::bind(listen).is_err() {
+                continue;
+            }
+            let mut server = Self::start(&Launch { listen, ..launch.clone() })?;
+            match server.ready(patience).await {
+                Err(LaunchError::Ended { .. }) if TcpListener::bind(listen).is_err() => {}
+                ready => return ready.map(|()| server),
+            }
+        }
+        Err(LaunchError::NoPort)
+    }
+
+    /// Waits until it says that it serves.
+    ///
+    /// # Errors
+    /// [`LaunchError::Ended`] or [`LaunchError::Late`].
+    ///
+    /// # Panics
+    /// If it was waited for before.
+    pub async fn ready(&mut self, patience: Duration) -> Result<(), LaunchError> {
+        let announcements = self.announcements.take().expect("a server is waited for once");
+        let (sender, receiver) = oneshot::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let mut reader = BufReader::new(announcements);
+            let announced = matches!(reader.read_line(&mut line), Ok(bytes) if bytes > 0);
+            // Nobody listens any more if it took too long.
+            let _ = sender.send((announced, reader.into_inner()));
+        });
+        match tokio::time::timeout(patience, receiver).await {
+            Ok(Ok((true, announcements))) => {
+                self.announcements = Some(announcements);
+                Ok(())
+            }
+            Ok(_) => Err(self.last_words()),
+            Err(_) => Err(LaunchError::Late { waited: patience, log: self.launch.log.clone() }),
+        }
+    }
+
+    /// What to say of a process that has closed its standard output, which it does by ending.
+    fn last_words(&mut self) -> LaunchError {
+        match self.child.wait() {
+            Ok(status) => LaunchError::Ended { status, log: self.launch.log.clone() },
+            Err(source) => LaunchError::Spawn { binary: self.launch.binary.clone(), source },
+        }
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Waits until it ends by itself, which it must be about to do.
+    ///
+    /// # Errors
+    /// The system's words, or that it did not end in time; then it is killed.
+    pub fn wait(mut self, patience: Duration) -> io::Result<ExitStatus> {
+        let by = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= by {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not end in time"));
+            }
+            thread::sleep(EXIT_POLL);
+        }
+    }
+
+    /// Where clients connect.
+    pub fn url(&self) -> String {
+        format!("sluice://{}", self.launch.listen)
+    }
+
+    /// What it was started with: starting it again continues with the same data on the same port.
+    pub fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
+    /// Kills it as a power cut would: no handler runs. When this returns it is dead.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        let status = self.child.wait()?;
+        match status.signal() {
+            Some(_) => Ok(()),
+            None => Err(io::Error::other(format!("the server had ended by itself: {status}"))),
+        }
+    }
+
+    /// Asks it to stop and waits for its end.
+    ///
+    /// # Errors
+    /// The system's words, or that it did not end in time; then it is killed.
+    pub fn terminate(self, patience: Duration) -> io::Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.wait(patience)
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // One that has ended by itself needs neither.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,168 @@
+//! What the demo has to say at the end: for people, or as one JSON object.
+//!
+//! Deliberately not here: how it was found out.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::meter::{Counts, Times};
+use crate::audit::Findings;
+
+/// Everything that is reported.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) units: u64,
+    pub(super) buyers: u64,
+    pub(super) seed: u64,
+    pub(super) counts: Counts,
+    pub(super) findings: Findings,
+    pub(super) yes_per_s: f64,
+    pub(super) no_per_s: f64,
+    /// Of yeses, of noes, of calls during the outage.
+    pub(super) times: [Times; 3],
+    pub(super) rto: Option<Duration>,
+    pub(super) took: Duration,
+}
+
+/// A line of the audit: its name, what was found, what goes with it, and whether it is as it must be.
+struct Line(&'static str, String, String, bool);
+
+impl Report {
+    fn sold(&self) -> u64 {
+        self.findings.shelves.iter().map(|shelf| shelf.shelf.sold).sum()
+    }
+
+    fn undersold(&self) -> u64 {
+        self.units.saturating_sub(self.sold())
+    }
+
+    /// Whether every line of the audit is as it must be.
+    pub(super) fn is_ok(&self) -> bool {
+        self.audit().iter().all(|line| line.3)
+    }
+
+    fn audit(&self) -> Vec<Line> {
+        let findings = &self.findings;
+        let count = |name, number: u64, of: String| Line(name, grouped(number), of, number == 0);
+        let exactly = if self.sold() == self.units { "exactly" } else { "not what there was" };
+        vec![
+            Line(
+                "sold",
+                grouped(self.sold()),
+                format!("of {}, {exactly}", grouped(self.units)),
+                self.sold() == self.units,
+            ),
+            count("oversold", findings.oversold(), "at any moment".to_owned()),
+            count("undersold", self.undersold(), "although buyers were waiting".to_owned()),
+            count("answers contradicted", findings.contradicted as u64, String::new()),
+            Line(
+                "answers checked",
+                grouped(findings.answers as u64),
+                format!(
+                    "about {} ids; {} refusals against the full history",
+                    grouped(findings.ids as u64),
+                    grouped(findings.refusals as u64)
+                ),
+                findings.answers > 0,
+            ),
+            Line(
+                "killed and restarted",
+                self.rto.map_or("no".to_owned(), |rto| format!("{} ms", rto.as_millis())),
+                "from SIGKILL to the next answer".to_owned(),
+                self.rto.is_some(),
+            ),
+        ]
+    }
+
+    /// One object for programs.
+    pub(super) fn json(&self) -> Json {
+        let [yes, no, outage] = &self.times;
+        let ms = |ms: f64| (ms * 1000.0).round() / 1000.0;
+        json!({
+            "units": self.units,
+            "buyers": self.buyers,
+            "seed": self.seed,
+            "sold": self.sold(),
+            "oversold": self.findings.oversold(),
+            "undersold": self.undersold(),
+            "contradicted": self.findings.contradicted,
+            "answers": self.findings.answers,
+            "refusals_checked": self.findings.refusals,
+            "reserve_per_s": self.yes_per_s.round(),
+            "refuse_per_s": self.no_per_s.round(),
+            "reserve_p50_ms": ms(yes.quantile_ms(0.5)),
+            "reserve_p99_ms": ms(yes.quantile_ms(0.99)),
+            "reserve_p999_ms": ms(yes.quantile_ms(0.999)),
+            "reserve_max_ms": ms(yes.max_ms()),
+            "refuse_p50_ms": ms(no.quantile_ms(0.5)),
+            "refuse_p99_ms": ms(no.quantile_ms(0.99)),
+            "refuse_p999_ms": ms(no.quantile_ms(0.999)),
+            "refuse_max_ms": ms(no.max_ms()),
+            "outage_calls": outage.count(),
+            "outage_max_ms": ms(outage.max_ms()),
+            "rto_ms": self.rto.map(|rto| rto.as_millis() as u64),
+            "unanswered": self.counts.unanswered,
+            "took_ms": self.took.as_millis() as u64,
+            "contradictions": self.findings.kept.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "ok": self.is_ok(),
+        })
+    }
+
+    /// A page for people.
+    pub(super) fn text(&self) -> String {
+        let mut page = String::new();
+        let (units, buyers) = (grouped(self.units), grouped(self.buyers));
+        let seconds = self.took.as_secs_f64();
+        let mut put = |line: String| writeln!(page, "{line}").expect("writing to memory does not fail");
+        put(format!("\n  {units} units, {buyers} attempts, seed {}, {seconds:.1} s", self.seed));
+        put(format!("  {}", "─".repeat(RULE_WIDTH)));
+        for Line(name, found, of, ok) in self.audit() {
+            let mark = if ok { "✓" } else { "✗" };
+            put(format!("  {mark} {name:<21}{found:>12}  {of}").trim_end().to_owned());
+        }
+        put(format!("  {}", "─".repeat(RULE_WIDTH)));
+        let head = ["per second", "p50 ms", "p99 ms", "p99.9 ms", "max ms"];
+        put(format!("  {:<15}{}", "", head.map(|name| format!("{name:>11}")).concat()));
+        let rates = [("yes", Some(self.yes_per_s)), ("no", Some(self.no_per_s)), ("in the outage", None)];
+        for ((name, rate), times) in rates.into_iter().zip(&self.times) {
+            let rate = rate.map_or(format!("{} calls", grouped(times.count())), |rate| grouped(rate as u64));
+            let quantiles = [0.5, 0.99, 0.999].map(|quantile| times.quantile_ms(quantile));
+            let columns = quantiles.into_iter().chain([times.max_ms()]);
+            let columns: String = columns.map(|ms| format!("{ms:>11.2}")).collect();
+            put(format!("  {name:<15}{rate:>11}{columns}"));
+        }
+        for contradiction in &self.findings.kept {
+            put(format!("\n  ✗ {contradiction}"));
+        }
+        page
+    }
+}
+
+/// Columns of a rule.
+const RULE_WIDTH: usize = 70;
+
+/// A number with commas.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let shown = [0, 999, 1_000, 12_345, 1_000_000].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "12,345", "1,000,000"]);
+    }
+}
