@@ -101,3 +101,25 @@ fn a_data_directory_in_use_is_4_and_a_port_in_use_is_2() {
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--insecure-plaintext"), "{said}");
 }
+
+#[test]
+fn a_newest_snapshot_that_rots_after_a_restart_is_replaced_by_the_older_one_and_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let served = Served::start(&data);
+    assert_eq!(served.outcome("product put 7 --stock 3").0, 0);
+    assert_eq!(served.outcome("reserve 7 --user 1 --id 1f").0, 0);
+    assert_eq!(served.stop(Signal::TERM), 0);
+    let served = Served::start(&data);
+    assert_eq!(served.outcome("reserve 7 --user 2 --id 2f").0, 0);
+    drop(served);
+    let newest = std::fs::read_dir(data.join("snapshots")).unwrap().map(|file| file.unwrap().path()).max().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    let served = Served::start(&data);
+    assert_eq!(served.ask("show 1f").1["state"], "held");
+    assert_eq!(served.ask("show 2f").1["state"], "held");
+    assert_eq!(served.ask("product show 7").1["free"], 1);
+}

@@ -13,13 +13,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use sluice_protocol::response::At;
-use sluice_protocol::{ProductId, ReservationId, UserId};
+use sluice_protocol::{Answer, NodeId, ProductId, ReservationId, UserId};
 
 use crate::gate::{Applied, AppliedCell, Filter, Gate};
+
+/// What clients wait while the leader's gate is shut, milliseconds.
+const SHUT_RETRY_AFTER_MS: u32 = 50;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Board {
+    node: NodeId,
     gate: ArcSwapOption<Gate>,
     leader: AtomicU64,
     admitting: AtomicBool,
@@ -32,9 +36,10 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board for filters of `keys` keys each; `seed` keeps clients from choosing ids that collide.
-    pub fn new(keys: usize, seed: u64) -> Self {
+    /// The board of `node`, for filters of `keys` keys each; `seed` keeps clients from choosing ids that collide.
+    pub fn new(node: NodeId, keys: usize, seed: u64) -> Self {
         Self {
+            node,
             gate: ArcSwapOption::empty(),
             leader: AtomicU64::new(0),
             admitting: AtomicBool::new(true),
@@ -64,6 +69,15 @@ impl Board {
     /// Publishes who leads.
     pub fn set_leader(&self, leader: u64) {
         self.leader.store(leader, Ordering::Relaxed);
+    }
+
+    /// What is answered while the gate is shut: nothing was done. Another node may lead; if it is this one, its gate is
+    /// about to open, or the node about to stop.
+    pub fn shut(&self) -> Answer {
+        match self.leader() {
+            leader if leader == self.node.0 => Answer::busy(SHUT_RETRY_AFTER_MS),
+            leader => Answer::not_leader(leader),
+        }
     }
 
     /// Whether there is room on the disk for more. If not, only reads are answered.

@@ -76,7 +76,7 @@ impl Connection {
         let mut alarm = std::pin::pin!(sleep_until(self.deadline(&net.limits).0));
         loop {
             self.take_frames(net);
-            self.write()?;
+            net.metrics().sent_bytes.add(self.write()? as u64);
             let (pending, ended, is_full, is_answered) = {
                 let session = self.session.borrow();
                 let is_answered = session.in_flight() == 0;

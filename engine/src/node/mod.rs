@@ -98,7 +98,7 @@ impl Node {
         let identity = (opened.identity.cluster, opened.identity.node);
         // The cell is this process's own and empty.
         let _ = metrics.identity.set(Identity { cluster: identity.0, node: identity.1 });
-        let board = Arc::new(Board::new(config.limits.records_expected, opened.seed));
+        let board = Arc::new(Board::new(identity.1, config.limits.records_expected, opened.seed));
         let shared = Arc::new(shared(config, Arc::clone(&board), clock, metrics, health));
         let replica_config = ReplicaConfig {
             node: identity.1,
@@ -106,6 +106,10 @@ impl Node {
             snapshot_every_bytes: config.log.snapshot_every_bytes,
         };
         let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
+        let status = replica.status();
+        shared.metrics.snapshot_index.set(status.snapshot);
+        shared.metrics.log_first_index.set(opened.log_first);
+        shared.metrics.log_last_index.set(status.last_index);
         let (images, to_save) = mpsc::sync_channel(1);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)

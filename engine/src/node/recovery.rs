@@ -52,6 +52,8 @@ pub(super) struct Opened {
     pub(super) log: Box<dyn LogStore>,
     pub(super) snapshots: SnapshotStore,
     pub(super) recovered: Recovered,
+    /// The first index in the log.
+    pub(super) log_first: u64,
     /// Keeps clients from choosing ids that collide in this process's tables.
     pub(super) seed: u64,
 }
@@ -79,13 +81,30 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
         records = ledger.totals().records,
         "recovered"
     );
+    warn_of_settings(&ledger, config);
+    let older =
+        snapshots.kept().iter().copied().filter(|kept| *kept < index && *kept + 1 >= found.first_index);
     let recovered = Recovered {
         snapshot: snapshot.meta.clone(),
+        older_snapshot: older.max().unwrap_or(index),
         ledger,
         hard_state: found.hard_state,
         entries: found.entries,
     };
-    Ok(Opened { data_dir, identity, log: Box::new(log), snapshots, recovered, seed })
+    let log_first = found.first_index;
+    Ok(Opened { data_dir, identity, log: Box::new(log), snapshots, recovered, log_first, seed })
+}
+
+/// What all nodes agree on was agreed when the cluster was made. A configuration that says otherwise is not in effect.
+fn warn_of_settings(ledger: &Ledger, config: &Config) {
+    let (agreed, asked) = (ledger.settings(), config.cluster.ledger_settings());
+    if agreed != asked {
+        tracing::warn!(
+            ?agreed,
+            ?asked,
+            "the [cluster] settings differ from those this data directory was made with, which stay in effect"
+        );
+    }
 }
 
 /// Makes a new cluster of one node. Its identity is written last: without it, creation is done again.

@@ -51,7 +51,7 @@ pub(super) fn run(
     let mut turn =
         Turn { shared, replica, actions: Actions::default(), images, ordered: VecDeque::new(), returned };
     let (mut next_tick_ms, mut next_survey_ms) = (0, 0);
-    let mut stop_by_ms = None;
+    let (mut stop_by_ms, mut was_open) = (None, false);
     loop {
         let mut busy = turn.take_inputs();
         let now = shared.clock.now();
@@ -71,6 +71,10 @@ pub(super) fn run(
         }
         turn.replica.drive(now, &mut turn.actions);
         busy |= turn.act();
+        if turn.replica.is_open() != was_open {
+            was_open = !was_open;
+            turn.tell_health();
+        }
         let quiet = turn.replica.is_quiet() && shared.flights.is_empty();
         if stop_by_ms.is_some_and(|by_ms| quiet || now.mono_ms >= by_ms) {
             break;
@@ -195,10 +199,11 @@ impl Turn<'_> {
                 );
             }
         }
-        self.tell_health(status.open, admitting);
+        self.tell_health();
     }
 
-    fn tell_health(&self, open: bool, admitting: bool) {
+    fn tell_health(&self) {
+        let (open, admitting) = (self.replica.is_open(), self.shared.board.is_admitting());
         let health = &self.shared.health;
         let ready = health.condition() == Condition::Ready;
         match (open, admitting) {

@@ -78,7 +78,7 @@ metrics! {
     batch_items: Sizes = "sluice_batch_items",
     /// Bytes per log entry.
     batch_bytes: Sizes = "sluice_batch_bytes",
-    /// Time from an entry's proposal until it was applied.
+    /// Time from handing a durable step to the log's thread until it was reported synced.
     commit_duration: Durations = "sluice_commit_duration_seconds",
     /// Time that one fdatasync of the log took.
     fsync_duration: Durations = "sluice_log_fsync_duration_seconds",

@@ -38,6 +38,9 @@ use crate::time::Moment;
 /// What a busy server tells clients to wait before they try again, milliseconds.
 pub const RETRY_AFTER_MS: u32 = 5;
 
+/// What they wait while there is no room on the disk, milliseconds.
+const FULL_RETRY_AFTER_MS: u32 = 1000;
+
 /// Bounds of one desk.
 #[derive(Clone, Copy, Debug)]
 pub struct DeskLimits {
@@ -122,13 +125,17 @@ impl Desk {
     pub fn submit(&mut self, caller: Caller, ask: Ask<'_>, budget_ms: u32, now: Moment) {
         self.refresh_gate();
         if self.gate.is_none() {
-            let answer = Answer::not_leader(self.board.leader());
+            let answer = self.board.shut();
             self.reply_all(caller, ask.len(), answer);
             return;
         }
         let writes = !matches!(ask, Ask::Reservations(_) | Ask::Products(_) | Ask::Page(_));
         let full = self.away >= self.limits.flights_max || self.away_requests >= self.limits.requests_max;
-        if full || (writes && !self.board.is_admitting()) {
+        if writes && !self.board.is_admitting() {
+            self.reply_all(caller, ask.len(), Answer::busy(FULL_RETRY_AFTER_MS));
+            return;
+        }
+        if full {
             self.reply_all(caller, ask.len(), Answer::busy(RETRY_AFTER_MS));
             return;
         }
@@ -241,7 +248,7 @@ impl Desk {
                 self.dispatch(&mut sorting, parked.frame);
             }
             let Some(gate) = &self.gate else {
-                let answer = Answer::not_leader(self.board.leader());
+                let answer = self.board.shut();
                 self.frames[parked.frame as usize].answer(parked.line, answer);
                 continue;
             };

@@ -162,7 +162,7 @@ impl Replica {
     /// # Errors
     /// [`StartError`] if snapshot and log do not fit together or an entry cannot be read.
     pub fn new(config: ReplicaConfig, recovered: Recovered, board: Arc<Board>) -> Result<Self, StartError> {
-        let Recovered { snapshot, mut ledger, hard_state, entries } = recovered;
+        let Recovered { snapshot, older_snapshot, mut ledger, hard_state, entries } = recovered;
         let entries = fitting(&snapshot, entries)?;
         let alone = snapshot.members.voters == [config.node.0] && snapshot.members.learners.is_empty();
         let log = LogCache::new(&snapshot, hard_state, entries);
@@ -198,7 +198,7 @@ impl Replica {
             appends: VecDeque::new(),
             last_append: 0,
             hard_state,
-            snapshots: [snapshot.index; 2],
+            snapshots: [snapshot.index, older_snapshot],
             log_bytes: 0,
             saving: None,
             snapshot_at_bytes: config.snapshot_every_bytes,
@@ -264,6 +264,11 @@ impl Replica {
     pub fn stop(&mut self) {
         self.lead = Lead::Stopping;
         self.publisher.board().set_gate(None);
+    }
+
+    /// Whether this node leads and its gate is open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.lead, Lead::Open(_))
     }
 
     /// Whether nothing is in flight, on disk or in memory.
@@ -369,17 +374,12 @@ impl Replica {
 
     /// Nothing of it was proposed: definitely not done.
     fn refuse_waiting(&mut self, actions: &mut Actions) {
-        let answer = self.not_leader();
+        let answer = self.publisher.board().shut();
         for mut flight in self.waiting.drain() {
             flight.refund(0);
             flight.answer_all(answer);
             actions.settled.push(flight);
         }
-    }
-
-    fn not_leader(&self) -> Answer {
-        let leader = self.node.raft.leader_id;
-        if leader == self.config.node.0 { Answer::busy(RETRY_AFTER_MS) } else { Answer::not_leader(leader) }
     }
 
     fn start_round(&mut self) {
@@ -397,7 +397,7 @@ impl Replica {
             // Not yet: they wait for the gate.
             Lead::Elected | Lead::CatchingUp => return,
             Lead::No | Lead::Stopping => {
-                let answer = self.not_leader();
+                let answer = self.publisher.board().shut();
                 for mut flight in self.reads.drain() {
                     flight.answer_all(answer);
                     actions.settled.push(flight);

@@ -131,7 +131,7 @@ impl Replica {
         self.answers = answers;
         for mut flight in resolved.dropped {
             flight.gate = None;
-            flight.answer_all(self.not_leader());
+            flight.answer_all(self.publisher.board().shut());
             actions.settled.push(flight);
         }
         let own_no_op = entry.data.is_empty() && entry.term == self.node.raft.term;

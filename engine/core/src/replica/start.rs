@@ -11,6 +11,9 @@ use crate::ledger::command::{Batch, EntryError};
 pub struct Recovered {
     /// The snapshot the ledger was loaded from.
     pub snapshot: SnapshotMeta,
+    /// The last index of the older snapshot that is kept, or of this one if there is no other: the log is kept from
+    /// there on, so that either can be started from.
+    pub older_snapshot: u64,
     /// The ledger as of that snapshot.
     pub ledger: Ledger,
     /// Raft's hard state.

@@ -1,6 +1,6 @@
 //! Figures of a replica, for people.
 
-use super::{Lead, Replica};
+use super::Replica;
 use crate::ledger::{Ledger, Totals};
 
 /// Figures for people.
@@ -37,7 +37,7 @@ impl Replica {
         ReplicaStatus {
             term: raft.term,
             leader: raft.leader_id,
-            open: matches!(self.lead, Lead::Open(_)),
+            open: self.is_open(),
             last_index: raft.raft_log.last_index(),
             commit: raft.raft_log.committed,
             applied: self.ledger.index(),

@@ -81,7 +81,7 @@ impl TestNode {
 
     /// The same, with a snapshot due whenever the log has grown by so much.
     pub fn recover_with(disk: Disk, wall_ms: u64, snapshot_every_bytes: u64) -> Self {
-        let board = Arc::new(Board::new(1000, 7));
+        let board = Arc::new(Board::new(NodeId(1), 1000, 7));
         let members = Members { voters: vec![1], learners: Vec::new() };
         let (snapshot, ledger) = match &disk.snapshot {
             Some((meta, sections)) => {
@@ -90,8 +90,14 @@ impl TestNode {
             }
             None => (SnapshotMeta { index: 0, term: 0, members }, Ledger::new(Settings::default(), 3)),
         };
-        let recovered =
-            Recovered { snapshot, ledger, hard_state: disk.hard_state, entries: disk.entries.clone() };
+        let older_snapshot = disk.entries.first().map_or(snapshot.index, |first| first.index - 1);
+        let recovered = Recovered {
+            snapshot,
+            older_snapshot,
+            ledger,
+            hard_state: disk.hard_state,
+            entries: disk.entries.clone(),
+        };
         let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes };
         let replica = Replica::new(config, recovered, Arc::clone(&board)).expect("snapshot and log fit");
         let desk = Desk::new(0, Arc::clone(&board), LIMITS);
