@@ -27,7 +27,7 @@ struct Told {
 /// Reserves until the server no longer answers.
 async fn sell_until_it_fails(url: &str) -> Told {
     let client = Client::builder().deadline(Duration::from_secs(2)).connect(url).await.unwrap();
-    client.put_product(PRODUCT, STOCK, TERMS).await.unwrap();
+    assert!(client.put_product(PRODUCT, STOCK, TERMS).await.unwrap().is_done());
     let mut told = Told::default();
     for user in 0.. {
         let ids: Vec<_> = (0..500).map(|_| fresh_id()).collect();

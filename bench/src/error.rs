@@ -1,0 +1,56 @@
+//! Why a measurement could not be made, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use sluice_protocol::DecodeError;
+use thiserror::Error;
+
+/// See the module.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// The binary to measure has not been built.
+    #[error(
+        "there is no server at {0}: build it with `cargo build --release --bins -p sluice-engine -p sluice-bench`, \
+         or name a running one with --server"
+    )]
+    NoServer(PathBuf),
+    /// The other system is not installed.
+    #[error("{0} is not installed: `apt-get install redis-server redis-tools`")]
+    NoRedis(&'static str),
+    /// A server of our own did not start.
+    #[error("{program} did not start: {said}")]
+    NotStarted {
+        /// Which one.
+        program: String,
+        /// Its last words.
+        said: String,
+    },
+    /// A server's address is not one.
+    #[error("{0:?} is no server's address: write sluice://host:port")]
+    Address(String),
+    /// A server broke off, or said something that its protocol does not allow.
+    #[error("{0}")]
+    Protocol(String),
+    /// Bytes that are not a frame.
+    #[error("the server's reply is malformed: {0}")]
+    Frame(#[from] DecodeError),
+    /// The client crate gave up.
+    #[error("the client crate: {0}")]
+    Client(#[from] sluice_client::Error),
+    /// The system refused something.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl BenchError {
+    /// For `map_err`: names what was being done.
+    pub fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, source }
+    }
+}

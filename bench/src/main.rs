@@ -1,0 +1,38 @@
+//! Arguments → command → exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sluice_bench::compare::CompareCommand;
+use sluice_bench::load::LoadArgs;
+
+/// Load for Sluice, and the comparison with other systems.
+#[derive(Debug, Parser)]
+#[command(name = "sluice-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Put load on a server and report rates, latencies and what it cost
+    Load(LoadArgs),
+    /// Measure another system doing the same job, in turns with Sluice
+    #[command(subcommand)]
+    Compare(CompareCommand),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Load(args) => args.run(),
+        Command::Compare(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sluice-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
