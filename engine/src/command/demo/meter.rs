@@ -31,14 +31,10 @@ impl Times {
         self.0.len()
     }
 
-    /// The time within which this share of the calls was answered, milliseconds.
-    pub(super) fn quantile_ms(&self, quantile: f64) -> f64 {
-        self.0.value_at_quantile(quantile) as f64 / 1000.0
-    }
-
-    /// The longest, milliseconds.
-    pub(super) fn max_ms(&self) -> f64 {
-        self.0.max() as f64 / 1000.0
+    /// The time within which this share of the calls was answered, milliseconds; 1 means all of them. `None` if there
+    /// were no calls.
+    pub(super) fn quantile_ms(&self, quantile: f64) -> Option<f64> {
+        (self.count() > 0).then(|| self.0.value_at_quantile(quantile) as f64 / 1000.0)
     }
 }
 
@@ -62,8 +58,9 @@ pub(super) struct Meter {
     attempts: Cell<u64>,
     yes: Cell<u64>,
     no: Cell<u64>,
-    /// Of those, while units had not run out for the first time.
+    /// Yeses of the rush until units ran out for the first time, and noes of the rush.
     yes_early: Cell<u64>,
+    no_in_rush: Cell<u64>,
     unanswered: Cell<u64>,
     yes_times: RefCell<Times>,
     no_times: RefCell<Times>,
@@ -88,6 +85,7 @@ impl Meter {
             yes: Cell::default(),
             no: Cell::default(),
             yes_early: Cell::default(),
+            no_in_rush: Cell::default(),
             unanswered: Cell::default(),
             yes_times: RefCell::new(Times::new()),
             no_times: RefCell::new(Times::new()),
@@ -136,11 +134,14 @@ impl Meter {
         let moments = self.moments.get();
         if yes {
             self.yes.set(self.yes.get() + 1);
-            if moments.first_shortage.is_none() {
+            if moments.first_shortage.is_none() && moments.rush_over.is_none() {
                 self.yes_early.set(self.yes.get());
             }
         } else {
             self.no.set(self.no.get() + 1);
+            if moments.rush_over.is_none() {
+                self.no_in_rush.set(self.no.get());
+            }
             if moments.first_shortage.is_none() && said.is_some_and(is_shortage) {
                 self.note(|moments| moments.first_shortage = Some(now));
             }
@@ -179,12 +180,13 @@ impl Meter {
     /// Reservations granted per second from the opening until units first ran out, without the outage.
     pub(super) fn yes_per_s(&self) -> f64 {
         let moments = self.moments.get();
-        self.rate(self.yes_early.get(), moments.first_shortage.or(moments.rush_over))
+        let shortage = moments.first_shortage.filter(|_| moments.rush_over > moments.first_shortage);
+        self.rate(self.yes_early.get(), shortage.or(moments.rush_over))
     }
 
     /// Refusals per second during the rush, without the outage.
     pub(super) fn no_per_s(&self) -> f64 {
-        self.rate(self.no.get(), self.moments.get().rush_over)
+        self.rate(self.no_in_rush.get(), self.moments.get().rush_over)
     }
 
     fn rate(&self, count: u64, until: Option<Instant>) -> f64 {
@@ -248,8 +250,9 @@ mod tests {
             meter.heard(Instant::now(), Some(said));
         }
         meter.rush_over();
-        assert_eq!(meter.yes_early.get(), 2);
-        assert_eq!(meter.counts().yes, 3);
+        meter.heard(Instant::now(), Some(NO));
+        assert_eq!((meter.yes_early.get(), meter.no_in_rush.get()), (2, 1));
+        assert_eq!((meter.counts().yes, meter.counts().no), (3, 2));
         assert!(meter.yes_per_s() > 0.0 && meter.no_per_s() > 0.0);
     }
 

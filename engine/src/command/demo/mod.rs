@@ -53,7 +53,7 @@ const BUYER_PATIENCE: Duration = Duration::from_secs(20);
 const KNOCK: Duration = Duration::from_millis(50);
 const KNOCK_PAUSE: Duration = Duration::from_millis(2);
 
-/// How long the demo may take; and what each attempt adds.
+/// How long the demo may take; and what each attempt and each unit adds.
 const TIME_MAX: Duration = Duration::from_secs(120);
 const TIME_PER_ATTEMPT: Duration = Duration::from_micros(200);
 
@@ -139,7 +139,7 @@ fn complain(trouble: &Trouble, dir: Option<&TempDir>, json: bool) -> Exit {
 fn perform(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Trouble::system("cannot start"))?;
-    let attempts = u32::try_from(args.buyers).unwrap_or(u32::MAX);
+    let attempts = u32::try_from(args.buyers + args.units).unwrap_or(u32::MAX);
     let time_max = TIME_MAX + TIME_PER_ATTEMPT * attempts;
     LocalSet::new().block_on(&runtime, async {
         let listen = |kind| signal(kind).map_err(Trouble::system("signals cannot be waited for"));

@@ -79,7 +79,6 @@ impl Report {
     /// One object for programs.
     pub(super) fn json(&self) -> Json {
         let [yes, no, outage] = &self.times;
-        let ms = |ms: f64| (ms * 1000.0).round() / 1000.0;
         json!({
             "units": self.units,
             "buyers": self.buyers,
@@ -92,16 +91,16 @@ impl Report {
             "refusals_checked": self.findings.refusals,
             "reserve_per_s": self.yes_per_s.round(),
             "refuse_per_s": self.no_per_s.round(),
-            "reserve_p50_ms": ms(yes.quantile_ms(0.5)),
-            "reserve_p99_ms": ms(yes.quantile_ms(0.99)),
-            "reserve_p999_ms": ms(yes.quantile_ms(0.999)),
-            "reserve_max_ms": ms(yes.max_ms()),
-            "refuse_p50_ms": ms(no.quantile_ms(0.5)),
-            "refuse_p99_ms": ms(no.quantile_ms(0.99)),
-            "refuse_p999_ms": ms(no.quantile_ms(0.999)),
-            "refuse_max_ms": ms(no.max_ms()),
+            "reserve_p50_ms": yes.quantile_ms(0.5),
+            "reserve_p99_ms": yes.quantile_ms(0.99),
+            "reserve_p999_ms": yes.quantile_ms(0.999),
+            "reserve_max_ms": yes.quantile_ms(1.0),
+            "refuse_p50_ms": no.quantile_ms(0.5),
+            "refuse_p99_ms": no.quantile_ms(0.99),
+            "refuse_p999_ms": no.quantile_ms(0.999),
+            "refuse_max_ms": no.quantile_ms(1.0),
             "outage_calls": outage.count(),
-            "outage_max_ms": ms(outage.max_ms()),
+            "outage_max_ms": outage.quantile_ms(1.0),
             "rto_ms": self.rto.map(|rto| rto.as_millis() as u64),
             "unanswered": self.counts.unanswered,
             "took_ms": self.took.as_millis() as u64,
@@ -128,9 +127,8 @@ impl Report {
         let rates = [("yes", Some(self.yes_per_s)), ("no", Some(self.no_per_s)), ("in the outage", None)];
         for ((name, rate), times) in rates.into_iter().zip(&self.times) {
             let rate = rate.map_or(format!("{} calls", grouped(times.count())), |rate| grouped(rate as u64));
-            let quantiles = [0.5, 0.99, 0.999].map(|quantile| times.quantile_ms(quantile));
-            let columns = quantiles.into_iter().chain([times.max_ms()]);
-            let columns: String = columns.map(|ms| format!("{ms:>11.2}")).collect();
+            let column = |ms: Option<f64>| ms.map_or(format!("{:>11}", "–"), |ms| format!("{ms:>11.2}"));
+            let columns = QUANTILES.map(|quantile| column(times.quantile_ms(quantile))).concat();
             put(format!("  {name:<15}{rate:>11}{columns}"));
         }
         for contradiction in &self.findings.kept {
@@ -139,6 +137,9 @@ impl Report {
         page
     }
 }
+
+/// The columns of the page; the last is the longest.
+const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
 
 /// Columns of a rule.
 const RULE_WIDTH: usize = 70;
