@@ -113,7 +113,8 @@ fn a_newest_snapshot_that_rots_after_a_restart_is_replaced_by_the_older_one_and_
     let served = Served::start(&data);
     assert_eq!(served.outcome("reserve 7 --user 2 --id 2f").0, 0);
     drop(served);
-    let newest = std::fs::read_dir(data.join("snapshots")).unwrap().map(|file| file.unwrap().path()).max().unwrap();
+    let newest =
+        std::fs::read_dir(data.join("snapshots")).unwrap().map(|file| file.unwrap().path()).max().unwrap();
     let mut bytes = std::fs::read(&newest).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

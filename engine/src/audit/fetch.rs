@@ -70,6 +70,13 @@ impl From<Product> for Shelf {
     }
 }
 
+impl Shelf {
+    /// All that an event can change.
+    fn sums(&self) -> (ProductId, u64, u64, u64, u64) {
+        (self.product, self.stock, self.free, self.held, self.sold)
+    }
+}
+
 /// Everything read.
 #[derive(Clone, Debug, Default)]
 pub struct Books {
@@ -79,33 +86,36 @@ pub struct Books {
     pub shelves: Vec<Shelf>,
 }
 
-impl Books {
-    /// Whether everything was read at one log index, so that its parts belong together.
-    fn is_of_one_moment(&self) -> bool {
-        let found = self.found.iter().flatten().map(|found| found.at);
-        let mut all = found.chain(self.shelves.iter().map(|shelf| shelf.at));
-        let first = all.next();
-        all.all(|at| Some(at) == first)
-    }
-}
-
-/// Reads all of it, again until nothing has changed meanwhile. So whoever changes things must have stopped; holds that
+/// Reads all of it, again until no product has changed meanwhile. So whoever changes things must have stopped; holds that
 /// end only delay it.
+///
+/// Not until everything is of one index: an idle node moves its index once a second, by time alone, and a long reading
+/// would never end.
 ///
 /// # Errors
 /// No answer came within the client's deadline.
 pub async fn fetch(client: &Client, ids: &[ReservationId], products: &[ProductId]) -> Result<Books, Error> {
     let ids: Arc<[ReservationId]> = ids.into();
+    let mut before = read_shelves(client, products).await?;
     loop {
-        let mut books = Books { found: vec![None; ids.len()], shelves: Vec::new() };
-        read_ids(client, &ids, &mut books.found).await?;
-        for product in products {
-            books.shelves.extend(client.product(*product).await?.map(Shelf::from));
+        let mut found = vec![None; ids.len()];
+        read_ids(client, &ids, &mut found).await?;
+        let shelves = read_shelves(client, products).await?;
+        let same = before.len() == shelves.len()
+            && before.iter().zip(&shelves).all(|(before, after)| before.sums() == after.sums());
+        if same {
+            return Ok(Books { found, shelves });
         }
-        if books.is_of_one_moment() {
-            return Ok(books);
-        }
+        before = shelves;
     }
+}
+
+async fn read_shelves(client: &Client, products: &[ProductId]) -> Result<Vec<Shelf>, Error> {
+    let mut shelves = Vec::new();
+    for product in products {
+        shelves.extend(client.product(*product).await?.map(Shelf::from));
+    }
+    Ok(shelves)
 }
 
 async fn read_ids(
