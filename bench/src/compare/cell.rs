@@ -65,12 +65,12 @@ pub struct Row {
     /// What was measured.
     #[serde(flatten)]
     pub cell: Cell,
-    /// Outcomes a second: the median of the rounds, or Redis's own generator's figure if that is better.
+    /// Outcomes a second: the median of the rounds.
     pub rate: f64,
-    /// Outcomes a second of each round.
+    /// Outcomes a second of each round; of Redis the better of the two generators' figures.
     pub rates: Vec<f64>,
-    /// Outcomes a second by redis-benchmark.
-    pub redis_benchmark: Option<f64>,
+    /// Outcomes a second of each round by redis-benchmark.
+    pub redis_benchmark: Vec<f64>,
     /// Latencies of the median round.
     pub latency: Option<Quantiles>,
     /// Processor seconds that the server used for a million outcomes, in the median round.
@@ -115,7 +115,7 @@ impl Row {
             cell,
             rate: 0.0,
             rates: Vec::new(),
-            redis_benchmark: None,
+            redis_benchmark: Vec::new(),
             latency: None,
             cpu_seconds_per_million: None,
             bytes_per_reservation: None,
@@ -129,24 +129,26 @@ impl Row {
         format!("{:?} {:?} {:?}", self.cell.system, self.cell.kind, self.cell.load)
     }
 
-    /// Measures one round more; if asked for, also with the system's own generator.
+    /// Measures one round more; a peak of Redis also with its own generator.
     ///
     /// # Errors
     /// If a server cannot be started, or breaks off.
-    pub fn measure(&mut self, folder: &Path, effort: &Effort, by_its_own: bool) -> Result<(), BenchError> {
+    pub fn measure(&mut self, folder: &Path, effort: &Effort) -> Result<(), BenchError> {
         let plan = self.cell.load.plan(effort);
+        let mut better = 0.0;
         let measured = match self.cell.system {
             System::Sluice => self.measure_sluice(folder, &plan)?,
             System::Redis(durability) => {
                 let measured = self.measure_redis(folder, durability, &plan)?;
-                if by_its_own && plan.pace == Pace::Closed {
+                if plan.pace == Pace::Closed {
                     let requests = (measured.rate * plan.measure.as_secs_f64()) as u64;
-                    let rate = benchmark::run(folder, durability, self.cell.kind, &plan, requests)?;
-                    self.redis_benchmark = Some(rate);
+                    better = benchmark::run(folder, durability, self.cell.kind, &plan, requests)?;
+                    self.redis_benchmark.push(better);
                 }
                 measured
             }
         };
+        self.rates.push(measured.rate.max(better));
         self.no_outcome += measured.answers.busy + measured.answers.other;
         self.rounds.push(measured);
         Ok(())
@@ -177,16 +179,25 @@ impl Row {
     /// # Panics
     /// If nothing was measured.
     pub fn conclude(&mut self) {
-        self.rates = self.rounds.iter().map(|measured| measured.rate).collect();
+        self.rate = median(&self.rates);
         let key = |measured: &Measured| match self.cell.load {
             Load::Peak { .. } => measured.rate,
             Load::Equal { .. } => measured.latency.p99_us,
         };
         self.rounds.sort_by(|a, b| key(a).total_cmp(&key(b)));
-        let median = self.rounds.get(self.rounds.len() / 2).expect("every cell is measured");
-        self.rate = median.rate.max(self.redis_benchmark.unwrap_or(0.0));
-        self.latency = Some(median.latency);
-        self.cpu_seconds_per_million = median.cpu_seconds_per_million;
-        self.bytes_per_reservation = median.bytes_per_accepted;
+        let middle = self.rounds.get(self.rounds.len() / 2).expect("every cell is measured");
+        self.latency = Some(middle.latency);
+        self.cpu_seconds_per_million = middle.cpu_seconds_per_million;
+        self.bytes_per_reservation = middle.bytes_per_accepted;
     }
+}
+
+/// The middle one; the upper of two.
+///
+/// # Panics
+/// If there is none.
+pub fn median(figures: &[f64]) -> f64 {
+    let mut figures = figures.to_vec();
+    figures.sort_by(f64::total_cmp);
+    *figures.get(figures.len() / 2).expect("something was measured")
 }

@@ -72,7 +72,8 @@ pub struct Comparison {
     redis_version: String,
     script: &'static str,
     effort: Effort,
-    /// Accepted reservations a second, Sluice ÷ Redis with appendfsync always, each at its best depth.
+    /// Accepted reservations a second, Sluice ÷ Redis with appendfsync always, each at its best depth of the round: the
+    /// median of the rounds.
     reserve_ratio: f64,
     /// Refusals of a sold-out product a second, the same way.
     sold_out_ratio: f64,
@@ -112,18 +113,22 @@ impl RedisArgs {
         cells.extend(equal_loads());
         let bar = ProgressBar::new((cells.len() * effort.rounds) as u64);
         let mut rows: Vec<Row> = cells.iter().map(|cell| Row::new(*cell)).collect();
-        for round in 0..effort.rounds {
+        for _ in 0..effort.rounds {
             for row in &mut rows {
                 bar.set_message(row.name());
-                // The order within a round does not matter: each cell has servers of its own.
-                row.measure(&self.folder, &effort, round == 0)?;
+                row.measure(&self.folder, &effort)?;
                 bar.inc(1);
             }
         }
         bar.finish_and_clear();
         rows.iter_mut().for_each(Row::conclude);
         let ratio = |kind, durability, depth| {
-            best(&rows, System::Sluice, kind, depth) / best(&rows, System::Redis(durability), kind, depth)
+            let of_round = |round| {
+                let best = |system| best(&rows, round, system, kind, depth);
+                best(System::Sluice) / best(System::Redis(durability))
+            };
+            // Within a round both had the same machine; between rounds it may have had other things to do.
+            cell::median(&(0..effort.rounds).map(of_round).collect::<Vec<_>>())
         };
         let ratios = |durability| {
             (
@@ -182,8 +187,8 @@ fn equal_loads() -> Vec<Cell> {
     loads.into_iter().flat_map(cell).collect()
 }
 
-/// The best rate of a system, at one depth or at any.
-fn best(rows: &[Row], system: System, kind: Kind, depth: Option<u32>) -> f64 {
+/// The best rate of a system in a round, at one depth or at any.
+fn best(rows: &[Row], round: usize, system: System, kind: Kind, depth: Option<u32>) -> f64 {
     let fits = |row: &&Row| row.cell.system == system && row.cell.kind == kind && row.cell.load.fits(depth);
-    rows.iter().filter(fits).map(|row| row.rate).fold(0.0, f64::max)
+    rows.iter().filter(fits).map(|row| row.rates[round]).fold(0.0, f64::max)
 }
