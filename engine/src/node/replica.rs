@@ -157,6 +157,7 @@ impl Turn<'_> {
     fn survey(&self, data_dir: &DataDir, config: &Config) {
         let (shared, metrics) = (self.shared, &self.shared.metrics);
         let status = self.replica.status();
+        metrics.rates.sample(&metrics.answers, shared.clock.now().mono_ms);
         metrics.term.set(status.term);
         metrics.leader.set(status.leader);
         metrics.commit_index.set(status.commit);

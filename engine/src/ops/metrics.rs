@@ -16,6 +16,7 @@ use super::cells::{
 use super::export::export;
 use super::histogram::{Durations, Sizes};
 use super::labels::{Doubt, Queue};
+use super::rates::RateCell;
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $cell:ty = $name:literal,)*) => {
@@ -26,6 +27,8 @@ macro_rules! metrics {
             pub identity: OnceLock<Identity>,
             /// Sums over all products.
             pub totals: TotalsCell,
+            /// Answers a second.
+            pub rates: RateCell,
             $($(#[doc = $help])+ pub $field: $cell,)*
         }
 

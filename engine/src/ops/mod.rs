@@ -5,6 +5,7 @@
 //! - [`cells`]: the atomics they are made of
 //! - [`histogram`]: distributions without a lock
 //! - [`labels`]: the fixed sets of label values
+//! - [`rates`]: answers a second, for people
 //! - [`health`]: alive, ready, and why not
 //! - [`server`]: the HTTP port, each connection `bounded`
 //! - [`stats`]: a node at a glance, as JSON
@@ -22,6 +23,7 @@ pub mod health;
 pub mod histogram;
 pub mod labels;
 pub mod metrics;
+pub mod rates;
 pub mod server;
 pub mod stats;
 

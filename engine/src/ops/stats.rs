@@ -10,7 +10,7 @@ use sluice_protocol::Status;
 use super::cells::{ANSWERED_KINDS, AnswerCounts};
 use super::health::Health;
 use super::histogram::{Durations, Sizes};
-use super::labels::{Label, snake_case};
+use super::labels::{Label, Queue, snake_case};
 use super::metrics::Metrics;
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -25,6 +25,10 @@ pub struct Stats {
     pub ledger: LedgerStats,
     /// Who is connected.
     pub connections: ConnectionStats,
+    /// Answers a second, over the last second or so.
+    pub rates: RateStats,
+    /// Entries in the queues between threads.
+    pub queues: BTreeMap<String, u64>,
     /// Answers given since it started: kind of request, status, how many. Zeros are left out.
     pub answers: BTreeMap<String, BTreeMap<String, u64>>,
     /// How long things take.
@@ -98,6 +102,17 @@ pub struct ConnectionStats {
     pub items: u64,
 }
 
+/// Answers a second.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RateStats {
+    /// Of all kinds.
+    pub answers_per_second: f64,
+    /// Reservations granted.
+    pub reserved_per_second: f64,
+    /// Reservations refused for good.
+    pub refused_per_second: f64,
+}
+
 /// How long things take, since the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LatencyStats {
@@ -139,6 +154,8 @@ pub struct LogStats {
     pub batch_items_mean: f64,
     /// Snapshots written since the start.
     pub snapshots: u64,
+    /// Bytes of them.
+    pub snapshot_bytes: u64,
     /// The last index in the newest snapshot.
     pub snapshot_index: u64,
 }
@@ -146,7 +163,7 @@ pub struct LogStats {
 impl Stats {
     /// Reads all numbers as they are now.
     pub fn read(metrics: &Metrics, health: &Health) -> Self {
-        let totals = metrics.totals.get();
+        let (totals, rates) = (metrics.totals.get(), metrics.rates.get());
         Self {
             node: node(metrics, health),
             ledger: LedgerStats {
@@ -170,6 +187,15 @@ impl Stats {
                 frames: metrics.frames.get(),
                 items: metrics.items.get(),
             },
+            rates: RateStats {
+                answers_per_second: rates.answers,
+                reserved_per_second: rates.reserved,
+                refused_per_second: rates.refused,
+            },
+            queues: Queue::ALL
+                .iter()
+                .map(|queue| (queue.text(), metrics.queue_depth.of(*queue).get()))
+                .collect(),
             answers: answers(&metrics.answers),
             latency: LatencyStats {
                 request: quantiles(&metrics.request_duration),
@@ -183,6 +209,7 @@ impl Stats {
                 disk_free_bytes: metrics.disk_free_bytes.get(),
                 batch_items_mean: mean(&metrics.batch_items),
                 snapshots: metrics.snapshots.get(),
+                snapshot_bytes: metrics.snapshot_bytes.get(),
                 snapshot_index: metrics.snapshot_index.get(),
             },
         }
