@@ -97,6 +97,7 @@ async fn serve(
     if let Some(acceptor) = acceptor {
         tokio::task::spawn_local(acceptor.run(shared));
     }
+    tokio::task::spawn_local(Rc::clone(&net).carry());
     let adopter = Rc::clone(&net);
     tokio::task::spawn_local(async move {
         while let Some(stream) = adopted.recv().await {

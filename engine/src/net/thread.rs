@@ -15,6 +15,7 @@ use sluice_core::desk::{Caller, Desk, DeskCounts, DeskLimits, Reply};
 use sluice_core::flight::Answers;
 use sluice_core::session::{Ask, Facts, Session};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::connection::Connection;
 use crate::config::LimitsConfig;
@@ -38,6 +39,8 @@ pub(super) struct NetThread {
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     next_connection: Cell<u64>,
     counted: Cell<DeskCounts>,
+    /// Connections have brought frames that nobody has carried on.
+    brought: Notify,
 }
 
 impl NetThread {
@@ -58,6 +61,7 @@ impl NetThread {
             connections: RefCell::default(),
             next_connection: Cell::new(1),
             counted: Cell::default(),
+            brought: Notify::new(),
         }
     }
 
@@ -91,9 +95,23 @@ impl NetThread {
         &self.shared.nets[self.index]
     }
 
-    /// Takes a frame to the desk. [`NetThread::pump`] follows.
+    /// Takes a frame to the desk. [`NetThread::pump`] or [`NetThread::pump_soon`] follows.
     pub(super) fn submit(&self, caller: Caller, ask: Ask<'_>, budget_ms: u32) {
         self.desk.borrow_mut().submit(caller, ask, budget_ms, self.shared.clock.now());
+    }
+
+    /// Has what the desk has decided carried on once the connections that are ready now have had their turn: the
+    /// replica is woken once for all of them, and finds a fuller batch.
+    pub(super) fn pump_soon(&self) {
+        self.brought.notify_one();
+    }
+
+    /// Carries on what connections bring, for as long as there is a runtime. Its turn comes behind theirs.
+    pub(super) async fn carry(self: Rc<Self>) {
+        loop {
+            self.brought.notified().await;
+            self.pump();
+        }
     }
 
     /// Carries what the desk has decided: flights to the replica, replies to their connections.
