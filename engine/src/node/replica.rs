@@ -157,12 +157,13 @@ impl Turn<'_> {
     fn survey(&self, data_dir: &DataDir, config: &Config) {
         let (shared, metrics) = (self.shared, &self.shared.metrics);
         let status = self.replica.status();
-        metrics.rates.sample(&metrics.answers, shared.clock.now().mono_ms);
+        let now = shared.clock.now();
+        metrics.rates.sample(&metrics.answers, now.mono_ms);
         metrics.term.set(status.term);
         metrics.leader.set(status.leader);
         metrics.commit_index.set(status.commit);
         metrics.applied_index.set(status.applied);
-        metrics.ledger_lag.set_ms(shared.clock.now().wall_ms.saturating_sub(status.ledger_ms));
+        metrics.ledger_lag.set_ms(now.wall_ms.saturating_sub(status.ledger_ms));
         metrics.role.set(if status.open { Role::Leader } else { Role::Follower });
         metrics.queue_depth.of(Queue::Flights).set(shared.flights.len() as u64);
         metrics.queue_depth.of(Queue::Appends).set(shared.appends.len() as u64);

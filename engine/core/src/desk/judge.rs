@@ -9,7 +9,7 @@ use sluice_protocol::response::{At, RefusedField};
 use sluice_protocol::{Answer, Status, limits};
 
 use crate::board::Board;
-use crate::gate::{Lane, Posted};
+use crate::gate::Lane;
 use crate::ledger::command::Reserve;
 use crate::time::Moment;
 
@@ -78,38 +78,25 @@ fn look(
     };
     let posted = lane.notice.read();
     let at = At { index: applied.index.max(posted.index), time_ms: applied.time_ms.max(posted.time_ms) };
-    if at.time_ms < posted.opens_ms && now.wall_ms < posted.opens_ms {
-        return Verdict::No(Answer::not_open(at, posted.opens_ms));
+    let standing = posted.standing(item.product.into());
+    if let Some(answer) = standing.shut(at, now.wall_ms) {
+        return Verdict::No(answer);
     }
-    if posted.closes_ms != 0 && at.time_ms >= posted.closes_ms {
-        return Verdict::No(Answer::closed(at, posted.closes_ms));
+    if !standing.suffices(u64::from(item.quantity)) {
+        // Holds whose time is over count as free before they are swept.
+        let settled = standing.is_settled_at(at.time_ms);
+        return if settled { Verdict::No(standing.shortage(at)) } else { Verdict::Doubt };
     }
-    let units = u64::from(item.quantity);
-    if !posted.unlimited && posted.free < units {
-        return short(&posted, at);
-    }
-    if posted.per_user_limit != 0 {
+    if standing.per_user_limit != 0 {
         if board.may_have(item.product.into(), item.user.into()) {
             return Verdict::Suspect;
         }
         // Hopeless for anybody: it must not set units aside on its way to be refused.
-        if item.quantity > posted.per_user_limit {
-            return Verdict::No(Answer::limit_reached(at, posted.per_user_limit, 0));
+        if item.quantity > standing.per_user_limit {
+            return Verdict::No(Answer::limit_reached(at, standing.per_user_limit, 0));
         }
     }
     if lane.tokens.take(stripe, item.quantity) { Verdict::Admit } else { Verdict::Doubt }
-}
-
-/// Committed state has too few free units; but holds whose time is over count as free before they are swept.
-fn short(posted: &Posted, at: At) -> Verdict {
-    let unswept = posted.earliest_return_ms != 0 && posted.earliest_return_ms <= at.time_ms;
-    if unswept {
-        return Verdict::Doubt;
-    }
-    if posted.sealed && posted.free == 0 && posted.held == 0 {
-        return Verdict::No(Answer::sold_out(at));
-    }
-    Verdict::No(Answer::insufficient(at, posted.free, posted.held, posted.earliest_return_ms))
 }
 
 /// The command of a request.

@@ -8,7 +8,11 @@
 //! Deliberately not here: whether a notice may be used to say no. That takes a confirmed round, and is the
 //! desk's business.
 
+use sluice_protocol::ProductId;
+use sluice_protocol::response::At;
+
 use super::seqlock::Seqlock;
+use crate::ledger::Standing;
 
 const UNLIMITED: u64 = 1;
 const SEALED: u64 = 1 << 1;
@@ -62,6 +66,37 @@ impl Notice {
 }
 
 impl Posted {
+    /// A standing as of `at`.
+    pub fn new(standing: &Standing, at: At) -> Self {
+        Self {
+            index: at.index,
+            time_ms: at.time_ms,
+            free: standing.free,
+            held: standing.held,
+            earliest_return_ms: standing.earliest_return_ms,
+            opens_ms: standing.opens_ms,
+            closes_ms: standing.closes_ms,
+            per_user_limit: standing.per_user_limit,
+            unlimited: standing.unlimited,
+            sealed: standing.sealed,
+        }
+    }
+
+    /// The standing of the product that this was posted of.
+    pub fn standing(&self, product: ProductId) -> Standing {
+        Standing {
+            product,
+            free: self.free,
+            held: self.held,
+            earliest_return_ms: self.earliest_return_ms,
+            opens_ms: self.opens_ms,
+            closes_ms: self.closes_ms,
+            per_user_limit: self.per_user_limit,
+            unlimited: self.unlimited,
+            sealed: self.sealed,
+        }
+    }
+
     fn into_words(self) -> [u64; 9] {
         let flags = if self.unlimited { UNLIMITED } else { 0 } | if self.sealed { SEALED } else { 0 };
         [

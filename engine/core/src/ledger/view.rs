@@ -7,8 +7,8 @@
 //!
 //! Deliberately not here: the bytes (`image`).
 
-use sluice_protocol::response::{ProductView, ReservationView};
-use sluice_protocol::{ProductId, ReservationId, State, UserId};
+use sluice_protocol::response::{At, ProductView, ReservationView};
+use sluice_protocol::{Answer, ProductId, ReservationId, State, UserId};
 
 use super::Ledger;
 use super::records::Record;
@@ -41,6 +41,28 @@ impl Standing {
     /// refusal for want of units or because of a limit must go through the log, which sweeps first.
     pub fn is_settled_at(&self, now_ms: u64) -> bool {
         self.earliest_return_ms == 0 || self.earliest_return_ms > now_ms
+    }
+
+    /// What a first attempt hears outside the sale's window. Nothing while only the ledger's clock says that it has not
+    /// opened: the entry that it would go into is stamped by the wall's.
+    pub fn shut(&self, at: At, wall_ms: u64) -> Option<Answer> {
+        if at.time_ms < self.opens_ms && wall_ms < self.opens_ms {
+            return Some(Answer::not_open(at, self.opens_ms));
+        }
+        (self.closes_ms != 0 && at.time_ms >= self.closes_ms).then(|| Answer::closed(at, self.closes_ms))
+    }
+
+    /// Whether so many units can be reserved.
+    pub fn suffices(&self, units: u64) -> bool {
+        self.unlimited || self.free >= units
+    }
+
+    /// What somebody hears for whom it does not suffice. Only of a product that is settled at `at`.
+    pub fn shortage(&self, at: At) -> Answer {
+        if self.sealed && self.free == 0 && self.held == 0 {
+            return Answer::sold_out(at);
+        }
+        Answer::insufficient(at, self.free, self.held, self.earliest_return_ms)
     }
 }
 

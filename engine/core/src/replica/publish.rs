@@ -109,18 +109,7 @@ impl Publisher {
     }
 
     fn post(&mut self, standing: Standing, at: At, gate: Option<&Gate>) {
-        let posted = Posted {
-            index: at.index,
-            time_ms: at.time_ms,
-            free: standing.free,
-            held: standing.held,
-            earliest_return_ms: standing.earliest_return_ms,
-            opens_ms: standing.opens_ms,
-            closes_ms: standing.closes_ms,
-            per_user_limit: standing.per_user_limit,
-            unlimited: standing.unlimited,
-            sealed: standing.sealed,
-        };
+        let posted = Posted::new(&standing, at);
         if let Some(notice) = self.notices.get(&standing.product) {
             notice.publish(posted);
             return;

@@ -9,8 +9,8 @@ use sluice_protocol::response::{ProductReply, RefusedField, ReservationReply};
 use sluice_protocol::{Answer, ProductId, ReservationId, Status, limits};
 
 use crate::flight::{Answers, Flight, Load};
+use crate::ledger::Ledger;
 use crate::ledger::command::{Group, Reserve};
-use crate::ledger::{Ledger, Standing};
 
 /// Flights that wait for a read round.
 #[derive(Debug, Default)]
@@ -107,14 +107,10 @@ fn refusal(ledger: &Ledger, item: &Reserve, wall_ms: u64) -> Option<Answer> {
     let Some(standing) = ledger.standing(product) else {
         return Some(Answer::plain(at, Status::UnknownProduct));
     };
-    if at.time_ms < standing.opens_ms {
-        // The entry that it would go into is stamped by the clock.
-        return (wall_ms < standing.opens_ms).then(|| Answer::not_open(at, standing.opens_ms));
+    if let Some(answer) = standing.shut(at, wall_ms) {
+        return Some(answer);
     }
-    if standing.closes_ms != 0 && at.time_ms >= standing.closes_ms {
-        return Some(Answer::closed(at, standing.closes_ms));
-    }
-    if !standing.is_settled_at(at.time_ms) {
+    if at.time_ms < standing.opens_ms || !standing.is_settled_at(at.time_ms) {
         return None;
     }
     let (units, limit) = (u64::from(item.quantity), standing.per_user_limit);
@@ -122,14 +118,5 @@ fn refusal(ledger: &Ledger, item: &Reserve, wall_ms: u64) -> Option<Answer> {
     if limit != 0 && has + units > u64::from(limit) {
         return Some(Answer::limit_reached(at, limit, has));
     }
-    let Standing { free, held, earliest_return_ms, unlimited, sealed, .. } = standing;
-    if unlimited || free >= units {
-        return None;
-    }
-    let is_over = sealed && free == 0 && held == 0;
-    Some(if is_over {
-        Answer::sold_out(at)
-    } else {
-        Answer::insufficient(at, free, held, earliest_return_ms)
-    })
+    (!standing.suffices(units)).then(|| standing.shortage(at))
 }
