@@ -14,7 +14,7 @@ use sluice_protocol::ids::{ClusterId, NodeId};
 use thiserror::Error;
 
 use crate::files::sync_dir;
-use crate::wal::{SledStore, StoreError};
+use crate::wal::{Backend, StoreError};
 
 /// The format of the whole directory that this build writes.
 pub const FORMAT: u32 = 1;
@@ -24,11 +24,13 @@ const IDENTITY_FILE: &str = "IDENTITY";
 const IDENTITY_FILE_ASIDE: &str = "IDENTITY.tmp";
 
 /// What a directory may hold before it has an identity: the leavings of a creation that a crash cut short.
-const HALF_MADE: [&str; 8] = [
+const HALF_MADE: [&str; 10] = [
     LOCK_FILE,
     IDENTITY_FILE_ASIDE,
     "wal",
     "wal.tmp",
+    "segments",
+    "segments.tmp",
     "wal.fence",
     "wal.fence.tmp",
     "snapshots",
@@ -230,7 +232,7 @@ fn check_names(dir: &Path) -> Result<(), DataDirError> {
 
 /// An identity that is missing beside a log in use was lost, not yet to be written.
 fn check_unused(dir: &Path) -> Result<(), DataDirError> {
-    if SledStore::was_used(dir)? {
+    if Backend::was_used(dir)? {
         let file = dir.join(IDENTITY_FILE);
         return Err(DataDirError::Damaged {
             file,

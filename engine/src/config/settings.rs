@@ -10,6 +10,7 @@ use sluice_protocol::limits::{BUDGET_MS_MAX, FRAMES_IN_FLIGHT_MAX, REPLY_BODY_MA
 
 use super::Resolved;
 use super::value::{FromValue, Kind};
+use crate::wal::Backend;
 
 /// What is known of a setting before anybody sets it.
 #[derive(Debug)]
@@ -133,6 +134,8 @@ sections! {
 
     /// The write-ahead log and its snapshots.
     log: LogConfig {
+        /// How the log of a new data directory is kept; an old one stays as it is.
+        backend: Backend = "log-backend", "sled", Kind::Backend;
         /// A snapshot is written whenever the log has grown by this much since the last one.
         snapshot_every_bytes: u64 = "snapshot-every-bytes", "256MiB", Kind::size(MIB, TIB);
         /// How long opening the log may take before it counts as damaged.

@@ -89,6 +89,7 @@ fn flag(setting: &'static Setting) -> Arg {
         Kind::Size { .. } => arg.value_name("SIZE"),
         Kind::Span { .. } => arg.value_name("TIME"),
         Kind::Filter => arg.value_name("FILTER"),
+        Kind::Backend => arg.value_name("STORE"),
     }
 }
 

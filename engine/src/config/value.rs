@@ -11,6 +11,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::error::Problem;
+use crate::wal::Backend;
 
 /// Largest first, so that printing finds the largest unit that divides a value.
 const SIZE_UNITS: [(&str, u64); 5] =
@@ -40,6 +41,8 @@ pub(super) enum Kind {
     Span { low_ms: u64, high_ms: u64 },
     /// A filter of log lines.
     Filter,
+    /// How the log is kept.
+    Backend,
 }
 
 /// What a setting is.
@@ -59,6 +62,8 @@ pub enum Value {
     Span(Duration),
     /// Text that has been checked.
     Text(String),
+    /// How the log is kept.
+    Backend(Backend),
 }
 
 impl Value {
@@ -103,6 +108,7 @@ impl Kind {
                 Ok(_) => Ok(Value::Text(text.to_owned())),
                 Err(_) => Err(unreadable()),
             },
+            Self::Backend => text.parse().map(Value::Backend).map_err(|()| unreadable()),
         }
     }
 
@@ -122,6 +128,7 @@ impl Kind {
                 format!("a span of time from {} to {}, such as 15s", span(*low_ms), span(*high_ms))
             }
             Self::Filter => "a level (error, warn, info, debug, trace) or a filter of them".to_owned(),
+            Self::Backend => Backend::ALL.map(Backend::name).join(" or "),
         }
     }
 
@@ -130,7 +137,7 @@ impl Kind {
             Self::Count { low, high } | Self::Size { low, high } => (*low, *high),
             Self::Span { low_ms, high_ms } => (*low_ms, *high_ms),
             Self::Threads => (1, THREADS_MAX),
-            Self::Address | Self::Path | Self::Switch | Self::Filter => return Ok(number),
+            Self::Address | Self::Path | Self::Switch | Self::Filter | Self::Backend => return Ok(number),
         };
         if (low..=high).contains(&number) {
             Ok(number)
@@ -186,6 +193,7 @@ impl fmt::Display for Value {
             Self::Size(bytes) => write_with_unit(f, *bytes, &SIZE_UNITS),
             Self::Span(span) => write_with_unit(f, span.as_millis() as u64, &SPAN_UNITS),
             Self::Text(text) => f.write_str(text),
+            Self::Backend(backend) => write!(f, "{backend}"),
         }
     }
 }
@@ -217,6 +225,7 @@ from_value! {
     usize: Value::Count(n) => usize::try_from(*n).ok(), Value::Size(n) => usize::try_from(*n).ok();
     Duration: Value::Span(span) => Some(*span);
     String: Value::Text(text) => Some(text.clone());
+    Backend: Value::Backend(backend) => Some(*backend);
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Identity};
 use crate::snapshot::{SnapshotError, SnapshotStore};
-use crate::wal::{LogStore, Options, SledStore, StoreError};
+use crate::wal::{Backend, LogStore, Options, StoreError};
 
 /// The node of a cluster that was just made.
 const FIRST_NODE: NodeId = NodeId(1);
@@ -67,7 +67,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
         None => create(&mut data_dir, config)?,
     };
     let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
-    let (log, found) = SledStore::open(data_dir.path(), options)?;
+    let (log, found) = Backend::open(data_dir.path(), options)?;
     let snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
     let snapshot =
         snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
@@ -92,7 +92,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
         entries: found.entries,
     };
     let log_first = found.first_index;
-    Ok(Opened { data_dir, identity, log: Box::new(log), snapshots, recovered, log_first, seed })
+    Ok(Opened { data_dir, identity, log, snapshots, recovered, log_first, seed })
 }
 
 /// What all nodes agree on was agreed when the cluster was made. A configuration that says otherwise is not in effect.
@@ -112,7 +112,7 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     let random = || getrandom::u64().map_err(RecoveryError::Random);
     let cluster = u128::from(random()?) << 64 | u128::from(random()?);
     let identity = Identity { cluster: ClusterId(cluster), node: FIRST_NODE, incarnation: random()? };
-    SledStore::create(data_dir.path())?;
+    config.log.backend.create(data_dir.path())?;
     let genesis = SnapshotMeta {
         index: 0,
         term: 0,

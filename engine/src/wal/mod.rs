@@ -1,13 +1,14 @@
 //! The write-ahead log: what a node has promised to remember, and its hard state.
 //!
-//! [`LogStore`] is the whole interface; [`SledStore`] keeps it on disk, [`MemoryStore`] in memory for tests. The order
-//! in which to read: [`record`] (the bytes of one record) → `plan` (one append cut into small atomic steps) →
-//! `sled` (steps made durable) → [`fence`] (what was acknowledged, outside sled) → `scan` (what is checked at
-//! open) → [`guard`] (how a panic or hang in there becomes a refusal). docs/STORAGE.md gives every byte and the
-//! reason for every rule.
+//! [`LogStore`] is the whole interface; [`Backend`] chooses between [`SledStore`] and [`SegmentStore`];
+//! [`MemoryStore`] is for tests. The order in which to read the first: [`record`] (the bytes of one record) → `plan`
+//! (one append cut into small atomic steps) → `sled` (steps made durable) → [`fence`] (what was acknowledged, outside
+//! the log) → `scan` (what is checked at open) → [`guard`] (how a panic or hang in there becomes a refusal). The other
+//! is in [`segments`]. docs/STORAGE.md gives every byte and the reason for every rule.
 //!
 //! Deliberately not here: threads and queues (one thread owns a store), raft, snapshots.
 
+mod backend;
 mod error;
 pub mod fence;
 pub mod guard;
@@ -15,15 +16,18 @@ mod memory;
 mod plan;
 pub mod record;
 mod scan;
+pub mod segments;
 mod sled;
 
 use std::time::{Duration, Instant};
 
 use sluice_core::replica::disk::{Append, HardState, LogEntry};
 
+pub use backend::Backend;
 pub use error::StoreError;
 pub use memory::{MemoryDisk, MemoryStore};
 pub use plan::{STEP_BYTES_MAX, STEP_RECORDS_MAX, STEP_REMOVES_MAX};
+pub use segments::SegmentStore;
 pub use sled::SledStore;
 
 /// Bytes in the data of one entry. sled keeps up to 20 items in a leaf, and a leaf above a quarter of a segment would

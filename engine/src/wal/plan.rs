@@ -77,10 +77,7 @@ impl Book {
 
     /// Begins an append.
     pub(super) fn begin<'a>(&mut self, append: &'a Append) -> Pending<'a> {
-        self.state.compact_to = self.state.compact_to.max(append.compact_to);
-        // A snapshot from the leader that reaches further than the log: what comes next follows the snapshot.
-        self.state.end_index = self.state.end_index.max(self.state.compact_to);
-        self.assert_sound(append);
+        begin(&mut self.state, append);
         Pending { append, rest: &append.entries, finished: false }
     }
 
@@ -104,18 +101,12 @@ impl Book {
                 removes.extend(last.index + 1..=self.state.end_index);
                 self.cut_behind(first.index - 1);
                 self.stored(first.index..=last.index);
-                self.state.end_index = last.index;
             }
         }
         pending.rest = &pending.rest[entries.len()..];
         pending.finished = pending.rest.is_empty();
         self.remove_front(&mut removes, entries);
-        self.state.step += 1;
-        if let Some(hard) = pending.append.hard_state {
-            self.state.hard = hard;
-            // Until the last step is written the log may be shorter than what raft knows to be committed.
-            self.state.hard.commit = hard.commit.min(self.state.end_index);
-        }
+        advance(&mut self.state, pending.append, entries);
         Some(Step { removes, entries, state: self.state })
     }
 
@@ -148,39 +139,61 @@ impl Book {
             }
         }
     }
+}
 
-    fn assert_sound(&self, append: &Append) {
-        let state = &self.state;
-        if let Some(hard) = append.hard_state {
-            assert!(hard.term >= state.hard.term, "raft's term never falls: {hard:?} after {:?}", state.hard);
-            assert!(
-                hard.term > state.hard.term || state.hard.vote == 0 || hard.vote == state.hard.vote,
-                "one vote in one term: {hard:?} after {:?}",
-                state.hard
-            );
-        }
-        let term_max = append.hard_state.unwrap_or(state.hard).term;
-        let mut before: Option<&LogEntry> = None;
-        for entry in &append.entries {
-            assert!(entry.data.len() <= ENTRY_DATA_MAX, "entry {} exceeds the limit", entry.index);
-            assert!(entry.term <= term_max, "entry {} is of a term not yet stored", entry.index);
-            match before {
-                Some(b) => {
-                    assert_eq!(entry.index, b.index + 1, "entries of an append are contiguous");
-                    assert!(entry.term >= b.term, "terms never fall along the log");
-                }
-                None => {
-                    assert!(entry.index <= state.end_index + 1, "entry {} leaves a gap", entry.index);
-                    let fixed = state.hard.commit.max(state.compact_to);
-                    assert!(entry.index > fixed, "entry {} would replace a committed one", entry.index);
-                }
-            }
-            before = Some(entry);
-        }
-        let end = before.map_or(state.end_index, |e| e.index);
-        let commit = append.hard_state.unwrap_or(state.hard).commit;
-        assert!(commit <= end, "commit index {commit} lies behind the end of the log {end}");
+/// Begins an append: what it does to the state before any of its entries is stored.
+pub(super) fn begin(state: &mut State, append: &Append) {
+    state.compact_to = state.compact_to.max(append.compact_to);
+    // A snapshot from the leader that reaches further than the log: what comes next follows the snapshot.
+    state.end_index = state.end_index.max(state.compact_to);
+    assert_sound(state, append);
+}
+
+/// The next step's state, which stores these entries of the append.
+pub(super) fn advance(state: &mut State, append: &Append, entries: &[LogEntry]) {
+    state.step += 1;
+    if let Some(last) = entries.last() {
+        state.end_index = last.index;
     }
+    if let Some(hard) = append.hard_state {
+        state.hard = hard;
+        // Until the last step is written the log may be shorter than what raft knows to be committed.
+        state.hard.commit = hard.commit.min(state.end_index);
+    }
+}
+
+/// # Panics
+/// If the append breaks raft's own rules.
+fn assert_sound(state: &State, append: &Append) {
+    if let Some(hard) = append.hard_state {
+        assert!(hard.term >= state.hard.term, "raft's term never falls: {hard:?} after {:?}", state.hard);
+        assert!(
+            hard.term > state.hard.term || state.hard.vote == 0 || hard.vote == state.hard.vote,
+            "one vote in one term: {hard:?} after {:?}",
+            state.hard
+        );
+    }
+    let term_max = append.hard_state.unwrap_or(state.hard).term;
+    let mut before: Option<&LogEntry> = None;
+    for entry in &append.entries {
+        assert!(entry.data.len() <= ENTRY_DATA_MAX, "entry {} exceeds the limit", entry.index);
+        assert!(entry.term <= term_max, "entry {} is of a term not yet stored", entry.index);
+        match before {
+            Some(b) => {
+                assert_eq!(entry.index, b.index + 1, "entries of an append are contiguous");
+                assert!(entry.term >= b.term, "terms never fall along the log");
+            }
+            None => {
+                assert!(entry.index <= state.end_index + 1, "entry {} leaves a gap", entry.index);
+                let fixed = state.hard.commit.max(state.compact_to);
+                assert!(entry.index > fixed, "entry {} would replace a committed one", entry.index);
+            }
+        }
+        before = Some(entry);
+    }
+    let end = before.map_or(state.end_index, |e| e.index);
+    let commit = append.hard_state.unwrap_or(state.hard).commit;
+    assert!(commit <= end, "commit index {commit} lies behind the end of the log {end}");
 }
 
 /// As many entries as fit one step; at least one if there are any.

@@ -3,12 +3,14 @@
 //!
 //! Deliberately not here: files. The records come as an iterator, the refusal leaves as a value.
 
+use std::path::Path;
+
 use sluice_core::replica::disk::LogEntry;
 
-use super::Recovered;
 use super::fence::Mark;
 use super::plan::Book;
 use super::record::{self, RecordError, RecordKind, STATE_KEY, State};
+use super::{Recovered, StoreError};
 
 /// Why the stored records are refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +21,21 @@ pub(super) enum Refusal {
     Lost(String),
     /// A record of a later version.
     Newer(u8),
+}
+
+impl Refusal {
+    /// Says of which file it is, and up to which version this build reads.
+    pub(super) fn of(self, file: &Path, supported: u8) -> StoreError {
+        match self {
+            Self::Damaged(what) => StoreError::damaged(file, what),
+            Self::Lost(what) => StoreError::lost(file, what),
+            Self::Newer(version) => StoreError::NewerFormat {
+                file: file.to_path_buf(),
+                found: version.to_string(),
+                supported: supported.to_string(),
+            },
+        }
+    }
 }
 
 /// What a sound store holds.

@@ -17,13 +17,13 @@ use rustix::fs::{FlockOperation, fdatasync, flock};
 use rustix::io::retry_on_intr;
 use sluice_core::replica::disk::Append;
 
+use super::backend::{begin_creation, open_fence};
 use super::fence::{Fence, Mark};
 use super::guard::{self, GuardError};
 use super::plan::{Book, Step};
 use super::record::{self, STATE_KEY};
-use super::scan::{self, Refusal, Sound};
+use super::scan::{self, Sound};
 use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError};
-use crate::datadir::is_sealed;
 use crate::files::{sync_dir, sync_tree};
 
 /// Fixed at creation. A leaf above a quarter of it would go to a blob file: 20 items of 64 KiB stay below.
@@ -36,9 +36,8 @@ const CACHE_BYTES: u64 = 32 << 20;
 const STAT_BLOCK_LEN: u64 = 512;
 
 /// The names within the data directory.
-const STORE_DIR: &str = "wal";
+pub(super) const STORE_DIR: &str = "wal";
 const STORE_DIR_ASIDE: &str = "wal.tmp";
-const FENCE_FILE: &str = "wal.fence";
 
 /// What sled writes into its `conf` for our settings, without the checksum behind it. It accepts a damaged one with
 /// a warning, so we compare it ourselves.
@@ -71,16 +70,7 @@ impl SledStore {
     pub fn create(data_dir: &Path) -> Result<(), StoreError> {
         let dir = data_dir.join(STORE_DIR);
         let aside = data_dir.join(STORE_DIR_ASIDE);
-        if Self::was_used(data_dir)? {
-            return Err(StoreError::damaged(&dir, "a new log was asked for where one has been in use"));
-        }
-        if is_sealed(data_dir) {
-            return Err(StoreError::lost(
-                &dir,
-                "a new log was asked for in a data directory that was complete",
-            ));
-        }
-        Fence::create(&data_dir.join(FENCE_FILE))?;
+        begin_creation(data_dir, &dir)?;
         if dir.exists() {
             return Ok(());
         }
@@ -97,21 +87,6 @@ impl SledStore {
         sync_dir(data_dir).map_err(io)
     }
 
-    /// Whether the log in `data_dir` has acknowledged anything. `false` also if there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the fence cannot be read, or is missing beside a log.
-    pub fn was_used(data_dir: &Path) -> Result<bool, StoreError> {
-        let fence = data_dir.join(FENCE_FILE);
-        match Fence::open(&fence)? {
-            Some(fence) => Ok(fence.mark().step > 0),
-            None if data_dir.join(STORE_DIR).exists() => {
-                Err(StoreError::lost(&fence, "the file is missing, but there is a log beside it"))
-            }
-            None => Ok(false),
-        }
-    }
-
     /// Opens the log in `data_dir` and reads all of it.
     ///
     /// # Errors
@@ -120,9 +95,7 @@ impl SledStore {
     pub fn open(data_dir: &Path, options: Options) -> Result<(Self, Recovered), StoreError> {
         let dir = data_dir.join(STORE_DIR);
         let db_file = dir.join("db");
-        let fence_file = data_dir.join(FENCE_FILE);
-        let fence =
-            Fence::open(&fence_file)?.ok_or_else(|| StoreError::lost(&fence_file, "the file is missing"))?;
+        let fence = open_fence(data_dir)?;
         check_files(&dir, &db_file)?;
         let mark = fence.mark();
         let (in_dir, in_file) = (dir.clone(), db_file.clone());
@@ -334,15 +307,7 @@ fn open_and_scan(dir: &Path, db_file: &Path, mark: &Mark) -> Result<(sled::Db, F
         Err(e) => return Err(StoreError::sled(db_file, "opening the log", e)),
     };
     let records = db.iter().map(|pair| pair.map_err(|e| e.to_string()));
-    let sound = scan::scan(records, mark).map_err(|refusal| match refusal {
-        Refusal::Damaged(what) => StoreError::damaged(db_file, what),
-        Refusal::Lost(what) => StoreError::lost(db_file, what),
-        Refusal::Newer(version) => StoreError::NewerFormat {
-            file: db_file.to_path_buf(),
-            found: version.to_string(),
-            supported: record::FORMAT.to_string(),
-        },
-    })?;
+    let sound = scan::scan(records, mark).map_err(|refusal| refusal.of(db_file, record::FORMAT))?;
     sync_tree(dir).map_err(|e| StoreError::io(dir, "syncing after the log was opened", e))?;
     Ok((db, sync, sound))
 }
