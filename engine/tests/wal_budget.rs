@@ -8,7 +8,7 @@ mod wal_support;
 
 use std::fs;
 
-use sluice_engine::wal::{ENTRY_DATA_MAX, LogStore, STEP_BYTES_MAX, STEP_RECORDS_MAX};
+use sluice_engine::wal::{Backend, ENTRY_DATA_MAX, STEP_BYTES_MAX, STEP_RECORDS_MAX};
 use wal_support::{append, close, entry, fresh};
 
 const SEGMENT_LEN: u64 = 8 << 20;
@@ -22,7 +22,7 @@ fn bytes_written() -> u64 {
 #[test]
 fn a_step_writes_less_than_a_segment() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = fresh(dir.path());
+    let mut store = fresh(dir.path(), Backend::Sled);
     let (mut end, mut term, mut compact_to, mut word) = (0_u64, 1, 0, 0x5eed_u64);
     let mut draw = |below: u64| {
         word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);

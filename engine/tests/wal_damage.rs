@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sluice_engine::wal::{LogStore, Options, Recovered, SledStore, StoreError};
+use sluice_engine::wal::{Backend, Options, Recovered, SledStore, StoreError};
 use tempfile::TempDir;
 use wal_support::{append, close, copy_dir, entries, fresh, open};
 
@@ -34,7 +34,7 @@ struct Tally {
 /// A log with entries of many sizes, a removed front, a replaced suffix and a vote.
 fn image() -> Image {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = fresh(dir.path());
+    let mut store = fresh(dir.path(), Backend::Sled);
     let mut end = 0;
     for round in 1..=4 {
         for len in [0, 30, 700, 9000] {
@@ -227,7 +227,7 @@ fn what_sled_left_unfinished_does_not_keep_it_from_opening() {
 #[test]
 fn an_older_log_under_a_newer_fence_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = fresh(dir.path());
+    let mut store = fresh(dir.path(), Backend::Sled);
     store.append(&append(entries(1, 20, 1, 100), 1, 5)).unwrap();
     store.settle().unwrap();
     let old = tempfile::tempdir().unwrap();

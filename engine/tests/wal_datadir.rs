@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use sluice_engine::datadir::{DataDir, DataDirError, Identity, free_bytes};
-use sluice_engine::wal::{LogStore, SledStore, StoreError};
+use sluice_engine::wal::{SledStore, StoreError};
 use sluice_protocol::ids::{ClusterId, NodeId};
 use wal_support::{append, close, entries, open};
 

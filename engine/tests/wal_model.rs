@@ -6,7 +6,7 @@ mod wal_support;
 
 use proptest::prelude::*;
 use sluice_core::replica::disk::{Append, HardState, LogEntry};
-use sluice_engine::wal::{LogStore, MemoryDisk, SledStore};
+use sluice_engine::wal::{Backend, LogStore, MemoryDisk};
 use wal_support::{close, copy_dir, entry, fresh, open};
 
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Model {
         new
     }
 
-    fn check(&self, data_dir: &std::path::Path) -> Box<SledStore> {
+    fn check(&self, data_dir: &std::path::Path) -> Box<dyn LogStore> {
         let (store, found) = open(data_dir).unwrap();
         assert_eq!(found.hard_state, self.hard);
         assert_eq!(found.compact_to, self.compact_to);
@@ -115,12 +115,15 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_log_is_what_the_vector_says(ops in prop::collection::vec(op(), 1..40)) {
+    fn the_log_is_what_the_vector_says(
+        backend in prop::sample::select(Backend::ALL.to_vec()),
+        ops in prop::collection::vec(op(), 1..40),
+    ) {
         let mut dir = tempfile::tempdir().unwrap();
-        let mut store = fresh(dir.path());
+        let mut store = fresh(dir.path(), backend);
         let disk = MemoryDisk::default();
         let (mut memory, _) = disk.open();
         let mut model = Model::default();

@@ -16,7 +16,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sluice_engine::wal::{LogStore, SledStore};
+use sluice_engine::wal::SledStore;
 use tempfile::TempDir;
 use wal_support::{ACKNOWLEDGED, after, close, copy_dir, open, same, say, workload};
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use sluice_core::replica::disk::{Append, EntryKind, HardState, LogEntry};
-use sluice_engine::wal::{LogStore, MemoryDisk, Options, Recovered, SledStore, StoreError};
+use sluice_engine::wal::{Backend, LogStore, MemoryDisk, Options, Recovered, StoreError};
 
 /// What a child process says after each append that returned, before the append's number.
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged ";
@@ -37,14 +37,14 @@ pub(crate) fn append(entries: Vec<LogEntry>, term: u64, commit: u64) -> Append {
     Append { hard_state: Some(HardState { term, vote: 1, commit }), entries, compact_to: 0 }
 }
 
-/// Opens with the default options.
-pub(crate) fn open(data_dir: &Path) -> Result<(Box<SledStore>, Recovered), StoreError> {
-    SledStore::open(data_dir, Options::default()).map(|(store, recovered)| (Box::new(store), recovered))
+/// Opens whatever is there with the default options.
+pub(crate) fn open(data_dir: &Path) -> Result<(Box<dyn LogStore>, Recovered), StoreError> {
+    Backend::open(data_dir, Options::default())
 }
 
 /// Creates and opens an empty store.
-pub(crate) fn fresh(data_dir: &Path) -> Box<SledStore> {
-    SledStore::create(data_dir).unwrap();
+pub(crate) fn fresh(data_dir: &Path, backend: Backend) -> Box<dyn LogStore> {
+    backend.create(data_dir).unwrap();
     let (store, recovered) = open(data_dir).unwrap();
     assert_eq!(recovered, Recovered { first_index: 1, ..Recovered::default() });
     store
@@ -64,9 +64,8 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// Closes a boxed store of any kind.
-pub(crate) fn close(store: Box<impl LogStore + 'static>) {
-    let store: Box<dyn LogStore> = store;
+/// Closes a store of any kind.
+pub(crate) fn close(store: Box<dyn LogStore>) {
     store.close().unwrap();
 }
 

@@ -138,7 +138,12 @@ impl SegmentStore {
     }
 
     fn try_append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        let end_before = self.state.end_index;
         plan::begin(&mut self.state, append);
+        if self.state.end_index > end_before {
+            // A snapshot reaches beyond the log, and stands for all of it.
+            self.floor = self.state.end_index + 1;
+        }
         let mut done = Appended::default();
         let mut rest = append.entries.as_slice();
         loop {
@@ -209,9 +214,6 @@ impl SegmentStore {
     /// Lets go of the oldest segments if a snapshot stands for all that is in them.
     fn release(&mut self) -> Result<(), StoreError> {
         let compact_to = self.state.compact_to;
-        if self.state.end_index == compact_to {
-            self.floor = compact_to + 1;
-        }
         let mut removed = Vec::new();
         while self.held.len() > 1 && self.held[0].indexes.is_none_or(|(_, last)| last <= compact_to) {
             removed.extend(self.held.pop_front().map(|held| held.number));
