@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sluice_core::replica::disk::{Append, EntryKind, HardState, LogEntry};
-use sluice_engine::wal::{LogStore, Options, SledStore};
+use sluice_engine::wal::{Backend, Options};
 
 /// Bytes of an entry: a single reservation's, and a full batch's.
 const ENTRIES: [usize; 2] = [128, 32 * 1024];
@@ -22,18 +22,17 @@ const TERM: u64 = 1;
 fn wal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wal");
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
-    for len in ENTRIES {
+    for (backend, len) in Backend::ALL.into_iter().flat_map(|backend| ENTRIES.map(|len| (backend, len))) {
         let folder = tempfile::tempdir().expect("there is a temporary directory");
-        SledStore::create(folder.path()).expect("a log can be made");
-        let (store, _) = SledStore::open(folder.path(), Options::default()).expect("a new log opens");
-        let mut store = Box::new(store);
+        backend.create(folder.path()).expect("a log can be made");
+        let (mut store, _) = Backend::open(folder.path(), Options::default()).expect("a new log opens");
         // Bytes that do not repeat, as ids do not.
         let data: Vec<u8> =
             (0..len as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
         let data = Bytes::from(data);
         let mut index = 0;
         group.throughput(Throughput::Bytes(len as u64));
-        group.bench_function(BenchmarkId::new("append and sync", len), |bench| {
+        group.bench_function(BenchmarkId::new(format!("{backend}, append and sync"), len), |bench| {
             bench.iter(|| {
                 index += 1;
                 let entry = LogEntry { index, term: TERM, kind: EntryKind::Normal, data: data.clone() };
@@ -45,7 +44,6 @@ fn wal(criterion: &mut Criterion) {
                 store.append(&step).expect("the log can be written")
             });
         });
-        let store: Box<dyn LogStore> = store;
         store.close().expect("the log can be closed");
     }
     group.finish();

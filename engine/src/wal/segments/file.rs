@@ -150,15 +150,14 @@ pub(super) fn blank(segment: &Segment, at: u64, len: usize) -> Result<(), StoreE
         .map_err(|e| StoreError::io(&segment.path, "clearing what a crash left half written", e))
 }
 
-/// Removes segments for which a snapshot stands, oldest first. Whatever a crash leaves of them is in order.
-pub(super) fn remove(dir: &Path, numbers: impl Iterator<Item = u64>) -> Result<(), StoreError> {
-    for number in numbers {
-        let path = path_of(dir, number);
-        fs::remove_file(&path)
-            .and_then(|()| sync_dir(dir))
-            .map_err(|e| StoreError::io(&path, "removing a segment that a snapshot stands for", e))?;
+/// Removes a segment for which a snapshot stands. Durable on return; that there is none is no error.
+pub(super) fn remove(dir: &Path, number: u64) -> Result<(), StoreError> {
+    let path = path_of(dir, number);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => sync_dir(dir),
     }
-    Ok(())
+    .map_err(|e| StoreError::io(&path, "removing a segment that a snapshot stands for", e))
 }
 
 fn path_of(dir: &Path, number: u64) -> PathBuf {

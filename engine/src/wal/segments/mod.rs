@@ -193,7 +193,7 @@ impl SegmentStore {
     fn roll(&mut self) -> Result<(), StoreError> {
         self.current = match self.spares.pop_front() {
             Some(spare) => spare,
-            None => self.room.take()?,
+            None => self.room.take(self.current.number + 1)?,
         };
         self.at = PAGE_LEN as u64;
         self.held.push_back(Held { number: self.current.number, indexes: None });

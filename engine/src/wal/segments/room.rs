@@ -3,17 +3,16 @@
 //!
 //! Deliberately not here: which segments.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::super::StoreError;
 use super::file::{self, Segment};
 
-/// One segment is made at a time, and what is to be removed comes with the orders.
-const ORDERS_MAX: usize = 64;
-
+#[derive(Debug)]
 enum Order {
     Make(u64),
     Remove(Vec<u64>),
@@ -23,26 +22,17 @@ enum Order {
 #[derive(Debug)]
 pub(super) struct Room {
     dir: PathBuf,
-    orders: Option<SyncSender<Order>>,
+    /// Few: one segment is on order at a time, and segments are removed after snapshots.
+    orders: Option<Sender<Order>>,
     made: Receiver<Result<Segment, StoreError>>,
     thread: Option<JoinHandle<()>>,
-}
-
-impl std::fmt::Debug for Order {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Make(number) => write!(f, "Make({number})"),
-            Self::Remove(numbers) => write!(f, "Remove({numbers:?})"),
-        }
-    }
 }
 
 impl Room {
     /// Starts the thread for a log.
     pub(super) fn new(dir: &Path, salt: u64) -> Result<Self, StoreError> {
-        let (orders, incoming) = sync_channel(ORDERS_MAX);
-        // One segment waits here, and the failure that ended the thread.
-        let (outgoing, made) = sync_channel(2);
+        let (orders, incoming) = channel();
+        let (outgoing, made) = channel();
         let of = dir.to_path_buf();
         let thread = Builder::new()
             .name("wal-room".to_owned())
@@ -61,15 +51,24 @@ impl Room {
         self.send(Order::Remove(numbers))
     }
 
-    /// The segment that was ordered; waits for it.
-    pub(super) fn take(&self) -> Result<Segment, StoreError> {
+    /// The segment of this number, which was ordered; waits for it. If the disk was full then, there may be room now.
+    pub(super) fn take(&self, number: u64) -> Result<Segment, StoreError> {
+        match self.receive() {
+            Err(StoreError::DiskFull { .. }) => {
+                self.order(number)?;
+                self.receive()
+            }
+            made => made,
+        }
+    }
+
+    fn receive(&self) -> Result<Segment, StoreError> {
         self.made.recv().unwrap_or_else(|_| Err(self.gone()))
     }
 
     fn send(&self, order: Order) -> Result<(), StoreError> {
         let orders = self.orders.as_ref().expect("orders end with the room");
-        // The thread ends only by a failure, and leaves that behind.
-        orders.send(order).or_else(|_| self.take().map(drop).and(Err(self.gone())))
+        orders.send(order).map_err(|_| self.gone())
     }
 
     fn gone(&self) -> StoreError {
@@ -87,24 +86,31 @@ impl Drop for Room {
     }
 }
 
-fn work(dir: &Path, salt: u64, orders: &Receiver<Order>, made: &SyncSender<Result<Segment, StoreError>>) {
+fn work(dir: &Path, salt: u64, orders: &Receiver<Order>, made: &Sender<Result<Segment, StoreError>>) {
+    let mut superfluous = VecDeque::new();
     while let Ok(order) = orders.recv() {
-        let done = match order {
-            Order::Make(number) => file::make(dir, number, salt).map(Some),
-            Order::Remove(numbers) => file::remove(dir, numbers.into_iter()).map(|()| None),
-        };
-        match done {
-            Ok(None) => {}
-            Ok(Some(segment)) => {
-                if made.send(Ok(segment)).is_err() {
+        match order {
+            Order::Make(number) => {
+                if made.send(file::make(dir, number, salt)).is_err() {
                     return;
                 }
             }
-            Err(error) => {
-                // Told when room is needed; a store that is gone needs none.
-                let _: Result<(), _> = made.send(Err(error));
-                return;
+            Order::Remove(numbers) => {
+                superfluous.extend(numbers);
+                remove(dir, &mut superfluous);
             }
         }
+    }
+}
+
+/// Removes segments, oldest first: one that cannot be removed keeps those behind it, so that their numbers never have a
+/// gap. It costs room and nothing else, and is tried again with the next.
+fn remove(dir: &Path, numbers: &mut VecDeque<u64>) {
+    while let Some(number) = numbers.front() {
+        if let Err(error) = file::remove(dir, *number) {
+            tracing::warn!(%error, "an old part of the log stays");
+            return;
+        }
+        numbers.pop_front();
     }
 }
