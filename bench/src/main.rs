@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sluice_bench::compare::CompareCommand;
+use sluice_bench::idle::IdleArgs;
 use sluice_bench::load::LoadArgs;
+use sluice_bench::restart::RestartArgs;
 
 /// Load for Sluice, and the comparison with other systems.
 #[derive(Debug, Parser)]
@@ -18,6 +20,10 @@ struct Cli {
 enum Command {
     /// Put load on a server and report rates, latencies and what it cost
     Load(LoadArgs),
+    /// Measure how long a node takes from its start to its first answer, with many reservations alive
+    Restart(RestartArgs),
+    /// Measure what a node uses while its clients are silent
+    Idle(IdleArgs),
     /// Measure another system doing the same job, in turns with Sluice
     #[command(subcommand)]
     Compare(CompareCommand),
@@ -26,6 +32,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Load(args) => args.run(),
+        Command::Restart(args) => args.run(),
+        Command::Idle(args) => args.run(),
         Command::Compare(command) => command.run(),
     };
     match result {

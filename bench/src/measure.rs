@@ -204,6 +204,16 @@ impl Quantiles {
     }
 }
 
+/// The middle one; the upper of two.
+///
+/// # Panics
+/// If there is none.
+pub fn median(figures: &[f64]) -> f64 {
+    let mut figures = figures.to_vec();
+    figures.sort_by(f64::total_cmp);
+    *figures.get(figures.len() / 2).expect("something was measured")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

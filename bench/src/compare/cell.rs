@@ -11,7 +11,7 @@ use super::{Effort, benchmark};
 use crate::driver::{Pace, Plan, drive};
 use crate::error::BenchError;
 use crate::line::connect;
-use crate::measure::{Measured, Quantiles};
+use crate::measure::{Measured, Quantiles, median};
 use crate::server::redis::{Durability, RedisServer};
 use crate::server::sluice::SluiceServer;
 use crate::speech::redis::RedisSpeech;
@@ -190,14 +190,4 @@ impl Row {
         self.cpu_seconds_per_million = middle.cpu_seconds_per_million;
         self.bytes_per_reservation = middle.bytes_per_accepted;
     }
-}
-
-/// The middle one; the upper of two.
-///
-/// # Panics
-/// If there is none.
-pub fn median(figures: &[f64]) -> f64 {
-    let mut figures = figures.to_vec();
-    figures.sort_by(f64::total_cmp);
-    *figures.get(figures.len() / 2).expect("something was measured")
 }

@@ -21,6 +21,7 @@ use serde::Serialize;
 use self::cell::{Cell, Load, Row, System};
 use crate::error::BenchError;
 use crate::machine::Machine;
+use crate::measure::median;
 use crate::server::redis::{self, Durability};
 use crate::speech::redis::WHOLE_JOB;
 use crate::workload::Kind;
@@ -128,7 +129,7 @@ impl RedisArgs {
                 best(System::Sluice) / best(System::Redis(durability))
             };
             // Within a round both had the same machine; between rounds it may have had other things to do.
-            cell::median(&(0..effort.rounds).map(of_round).collect::<Vec<_>>())
+            median(&(0..effort.rounds).map(of_round).collect::<Vec<_>>())
         };
         let ratios = |durability| {
             (

@@ -17,7 +17,8 @@ use crate::process::Process;
 pub struct SluiceServer {
     child: Owned,
     address: SocketAddr,
-    _data: TempDir,
+    /// Its data, if that goes with it.
+    _data: Option<TempDir>,
 }
 
 impl SluiceServer {
@@ -27,9 +28,17 @@ impl SluiceServer {
     /// # Errors
     /// If there is no binary, or it does not start.
     pub fn start(parent: &Path, settings: &[String]) -> Result<Self, BenchError> {
+        let data = folder(parent)?;
+        let server = Self::start_on(&data.path().join("data"), settings)?;
+        Ok(Self { _data: Some(data), ..server })
+    }
+
+    /// Starts a node on the data of an earlier one, and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`start`](SluiceServer::start).
+    pub fn start_on(data: &Path, settings: &[String]) -> Result<Self, BenchError> {
         let binary = binary()?;
-        let data =
-            TempDir::with_prefix_in("sluice-bench-", parent).map_err(BenchError::io("making a folder"))?;
         let child = Command::new(&binary)
             .args([
                 "serve",
@@ -42,7 +51,7 @@ impl SluiceServer {
                 "warn",
             ])
             .arg("--data")
-            .arg(data.path().join("data"))
+            .arg(data)
             .args(settings)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -58,7 +67,7 @@ impl SluiceServer {
             let said = child.last_words();
             return Err(BenchError::NotStarted { program: binary.display().to_string(), said });
         };
-        Ok(Self { child, address: resolve(url)?, _data: data })
+        Ok(Self { child, address: resolve(url)?, _data: None })
     }
 
     /// Where clients connect.
@@ -71,10 +80,24 @@ impl SluiceServer {
         format!("sluice://{}", self.address)
     }
 
+    /// Ends it as a crash would.
+    pub fn kill(mut self) {
+        // One that cannot be killed has ended; dropping waits for it.
+        let _ = self.child.0.kill();
+    }
+
     /// What runs it.
     pub fn process(&self) -> Process {
         Process::new(self.child.0.id())
     }
+}
+
+/// A folder for servers' data, gone when it is dropped.
+///
+/// # Errors
+/// Those of the file system.
+pub fn folder(parent: &Path) -> Result<TempDir, BenchError> {
+    TempDir::with_prefix_in("sluice-bench-", parent).map_err(BenchError::io("making a folder"))
 }
 
 /// The address in `sluice://host:port`.
