@@ -12,10 +12,11 @@ use std::env;
 
 use power::disk::{Disk, Forget, MANNERS, MODELS};
 use power::draw::Draw;
+use power::judge::LOG;
 use power::oracle::Oracle;
 use power::plan::{Plan, Summary};
 use power::record::Event;
-use power::scene::{Ending, Scene, Script, record};
+use power::scene::{Ending, Recordings, Scene, Script};
 use power::tree::Tree;
 
 /// Different images of a short run.
@@ -33,8 +34,8 @@ fn script(name: &str, orders: usize, puts: usize, ending: Ending) -> Script {
 }
 
 /// A first start and its clean stop.
-fn first(draw: &mut Draw) -> Scene {
-    record(&script("first", 25, 0, Ending::StopUnderLoad), Tree::empty(), Oracle::default(), draw)
+fn first(recordings: &Recordings, draw: &mut Draw) -> Scene {
+    recordings.record(&script("first", 25, 0, Ending::StopUnderLoad), Tree::empty(), Oracle::default(), draw)
 }
 
 /// Where a scene leaves off if power is lost at some event.
@@ -55,10 +56,10 @@ fn cut(scene: &Scene, event: usize, draw: &mut Draw) -> (Tree, Oracle) {
 }
 
 /// A node's life: its first start; a busy time with snapshots; and starts after power was lost, which are cut again.
-fn scenes(second_losses: usize, draw: &mut Draw) -> Vec<Scene> {
-    let first = first(draw);
+fn scenes(recordings: &Recordings, second_losses: usize, draw: &mut Draw) -> Vec<Scene> {
+    let first = first(recordings, draw);
     let busy = script("busy", 40, 64, Ending::Kill);
-    let busy = record(&busy, first.left.clone(), first.after.clone(), draw);
+    let busy = recordings.record(&busy, first.left.clone(), first.after.clone(), draw);
     let mut scenes = vec![first, busy];
     for number in 0..second_losses {
         // The last of the scenes recorded so far among them: a third loss of power, a fourth.
@@ -69,7 +70,7 @@ fn scenes(second_losses: usize, draw: &mut Draw) -> Vec<Scene> {
         };
         let (base, before) = cut(from, draw.below(from.events.len()), draw);
         let ending = [Ending::Kill, Ending::Stop, Ending::StopUnderLoad][draw.below(3)];
-        scenes.push(record(&script(&format!("again-{number}"), 3, 0, ending), base, before, draw));
+        scenes.push(recordings.record(&script(&format!("again-{number}"), 3, 0, ending), base, before, draw));
     }
     for scene in &scenes {
         eprintln!("scene {}: {} events, {} answers", scene.name, scene.events.len(), scene.after.answers);
@@ -83,7 +84,8 @@ fn whatever_unsynced_part_is_missing_nothing_answered_is() {
     let seed = seed();
     let images = env::var("SLUICE_POWER_IMAGES").map_or(IMAGES, |images| images.parse().unwrap());
     let second_losses = if images > 2_000 { 12 } else { 3 };
-    let scenes = scenes(second_losses, &mut Draw::new(seed));
+    let recordings = Recordings::of_this_run();
+    let scenes = scenes(&recordings, second_losses, &mut Draw::new(seed));
     let summary = Plan::new(&scenes, seed).run(images);
     eprintln!("{summary}");
     summary.assert_sound();
@@ -100,12 +102,13 @@ fn told_lies(lie: impl FnOnce(Plan<'_>) -> Plan<'_>, scenes: &[Scene], seed: u64
 #[ignore = "needs strace, and half a minute"]
 fn a_disk_that_forgets_is_noticed() {
     let seed = seed();
-    let scenes = [first(&mut Draw::new(seed))];
+    let recordings = Recordings::of_this_run();
+    let scenes = [first(&recordings, &mut Draw::new(seed))];
     let forget = |syncs_of: &[&str], directory_syncs| Forget {
         syncs_of: syncs_of.iter().map(|name| (*name).to_owned()).collect(),
         directory_syncs,
     };
-    let log = told_lies(|plan| plan.forgetting(forget(&["wal/db"], false)), &scenes, seed);
+    let log = told_lies(|plan| plan.forgetting(forget(&[LOG], false)), &scenes, seed);
     assert!(log.refused.len() + log.failed.len() > 0, "syncs of the log count for nothing");
     let names = told_lies(|plan| plan.forgetting(forget(&[], true)), &scenes, seed);
     assert!(names.refused.len() + names.failed.len() > 0, "syncs of directories count for nothing");

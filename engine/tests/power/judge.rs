@@ -20,7 +20,6 @@ use sluice_protocol::response::{self, ProductReply, ReservationReply};
 use sluice_protocol::{
     Answer, HEADER_LEN, Kind, PROTOCOL_VERSION, ProductId, ReservationId, State, Status, UserId,
 };
-use zerocopy::IntoBytes;
 
 use super::oracle::{Found, Oracle, What};
 use super::wire::take_frame;
@@ -47,6 +46,10 @@ pub const FLAGS: &[&str] = &[
     "--log-filter",
     "error",
 ];
+
+/// The files that hold this log's entries, and the one that says what was acknowledged: only mutants and bit flips ask.
+pub const LOG: &str = "wal/db";
+pub const FENCE: &str = "wal.fence";
 
 /// The data directory within a tree.
 pub const DATA: &str = "data";
@@ -203,9 +206,8 @@ impl Asker {
             {
                 match reply.answer.status() {
                     Some(Status::Done) => {
-                        drop(
-                            found.reservations.insert(id.id().0, (reply.answer.state(), reply.record.into())),
-                        );
+                        let found_as = (reply.answer.state(), reply.record.into());
+                        found.reservations.insert(id.id().0, found_as);
                     }
                     Some(Status::UnknownReservation) => {}
                     _ => return Err(format!("a query is answered {:?}", reply.answer)),

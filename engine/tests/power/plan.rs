@@ -5,9 +5,8 @@
 //! asked of it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::env;
 use std::fmt;
-use std::fs;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,6 +18,10 @@ use super::oracle::Oracle;
 use super::record::Event;
 use super::scene::{Scene, in_memory};
 use super::tree::Tree;
+use super::wire::Said;
+
+/// Judges the image of this number and no other, and keeps a copy of it.
+const ONLY: &str = "SLUICE_POWER_IMAGE";
 
 /// Images judged at a time.
 const WORKERS: usize = 2;
@@ -124,12 +127,12 @@ fn cuts(scene: &Scene) -> Vec<Cut> {
         match event {
             _ if told => Cut::Stop,
             _ if !served => opening,
-            Event::Said(_) => Cut::Answer,
+            Event::Said(said) if said.iter().any(Said::is_answer) => Cut::Answer,
             Event::Began(_, Step::Sync { .. }) => Cut::Sync,
             Event::Began(_, Step::Change { made, ops }) => {
                 if made.is_empty() && ops.iter().all(|op| op.is_write()) { Cut::Write } else { Cut::Name }
             }
-            Event::Ended(..) | Event::ToldToStop => Cut::Between,
+            Event::Ended(..) | Event::Said(_) | Event::ToldToStop => Cut::Between,
         }
     };
     scene.events.iter().map(cut).collect()
@@ -155,7 +158,7 @@ impl<'a> Plan<'a> {
                 places.entry(cut).or_default().push((number, event));
             }
         }
-        let only = std::env::var("SLUICE_POWER_IMAGE").ok().map(|number| number.parse().unwrap());
+        let only = env::var(ONLY).ok().map(|number| number.parse().unwrap());
         Self { scenes, places, draw: Draw::new(seed), forget: Forget::default(), early: 0, only }
     }
 
@@ -206,7 +209,7 @@ impl<'a> Plan<'a> {
                 break;
             }
             assert!(round < ROUNDS_MAX, "these scenes do not have {wanted} different images");
-            let mut orders: Vec<_> = (0..missing + missing / 4 + 8).map(|n| self.draw_order(n)).collect();
+            let mut orders: Vec<_> = (0..missing).map(|number| self.draw_order(number)).collect();
             orders.sort_by_key(|order| (order.scene, order.event));
             for (number, scene) in self.scenes.iter().enumerate() {
                 let here: Vec<_> = orders.iter().filter(|order| order.scene == number).copied().collect();
@@ -222,7 +225,10 @@ impl<'a> Plan<'a> {
         for worker in workers {
             worker.join().unwrap();
         }
-        Arc::into_inner(summary).unwrap().into_inner().unwrap()
+        let mut summary = Arc::into_inner(summary).unwrap().into_inner().unwrap();
+        summary.distinct = seen.trees.len();
+        summary.repeated = seen.heard.len() - seen.trees.len();
+        summary
     }
 
     /// Walks through a scene and builds the images that are wanted of it.
@@ -285,14 +291,17 @@ impl Seen {
 }
 
 fn work(images: &Mutex<Receiver<Image>>, summary: &Mutex<Summary>, wanted: usize) {
-    let mut seen = HashSet::new();
     loop {
         let Ok(image) = images.lock().unwrap().recv() else { return };
         let dir = in_memory();
         image.tree.store(dir.path());
+        if env::var_os(ONLY).is_some() {
+            let kept = tempfile::tempdir().unwrap().keep();
+            image.tree.store(&kept);
+            eprintln!("image {} is in {}; not synced:\n{}", image.number, kept.display(), image.pending);
+        }
         let verdict = judge(dir.path(), &image.oracle, &[]);
         let mut summary = summary.lock().unwrap();
-        let _ = seen.insert(image.number);
         summary.count(&image, verdict);
         let judged = summary.recovered + summary.refused.len() + summary.failed.len();
         if judged.is_multiple_of((wanted / 10).max(1)) {
@@ -327,12 +336,4 @@ impl Summary {
         let wrong = self.failed.iter().chain(&self.refused).next();
         assert!(wrong.is_none(), "{self}\n{}", wrong.map_or("", String::as_str));
     }
-}
-
-/// Where a failing image can be looked at.
-pub fn keep(tree: &Tree, name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir_all(&dir).unwrap();
-    tree.store(&dir);
-    dir
 }

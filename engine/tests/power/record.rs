@@ -56,6 +56,7 @@ pub fn events(calls: &[Call], moments: &[Moment], root: &Path, base: &Tree) -> (
                 }
             }
             Moment::Ended(number) if !calls[*number].failed() => {
+                recorder.opened(&calls[*number]);
                 recorder.request(&calls[*number]);
                 if let Some(step) = steps.remove(number) {
                     recorder.events.push(Event::Ended(*number, step));
@@ -87,6 +88,13 @@ impl Recorder {
         assert_eq!(sent, bytes.len() as i64, "a reply is sent whole");
         let said = self.wire.sent(connection, bytes);
         self.push_said(said);
+    }
+
+    /// A descriptor is there once the call has ended: until then the number may be that of one that is being closed.
+    fn opened(&mut self, call: &Call) {
+        if let ("openat", Some(fd)) = (call.name.as_str(), call.returned) {
+            self.offsets.insert(fd, 0);
+        }
     }
 
     /// A request is there once it has been read.
@@ -186,7 +194,6 @@ impl Recorder {
         for unknown in ["O_SYNC", "O_DSYNC", "O_APPEND", "O_TMPFILE"] {
             assert!(!flags.contains(&unknown), "{unknown} is not understood");
         }
-        self.offsets.insert(call.returned?, 0);
         match self.live.find(&path) {
             Some(ino)
                 if flags.contains(&"O_TRUNC") && self.live.is_file(ino) && self.live.file(ino).len() > 0 =>

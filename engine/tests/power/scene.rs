@@ -21,8 +21,33 @@ use super::record::{Event, events};
 use super::trace;
 use super::tree::Tree;
 
-/// Keeps recordings here, and uses those that are here instead of making new ones.
+/// Uses the recordings that are here instead of making new ones.
 const RECORDINGS: &str = "SLUICE_POWER_RECORDINGS";
+
+/// The recordings of a test: gone when it passes, kept when it fails, so that it can be repeated.
+pub struct Recordings {
+    dir: PathBuf,
+    made: Option<TempDir>,
+}
+
+impl Recordings {
+    pub fn of_this_run() -> Self {
+        let given = env::var_os(RECORDINGS).map(PathBuf::from);
+        let made = given.is_none().then(|| tempfile::tempdir().unwrap());
+        let dir = given.unwrap_or_else(|| made.as_ref().unwrap().path().to_owned());
+        Self { dir, made }
+    }
+}
+
+impl Drop for Recordings {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(made) = self.made.take()
+        {
+            eprintln!("{RECORDINGS}={}", made.keep().display());
+        }
+    }
+}
 
 /// Outcomes that clients have heard when a scene ends under load.
 const ANSWERS_BEFORE_THE_END: usize = 40;
@@ -64,42 +89,40 @@ pub fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Plays a script on a tree, or takes what was recorded of it before.
-pub fn record(script: &Script, base: Tree, before: Oracle, draw: &mut Draw) -> Scene {
-    let kept = env::var_os(RECORDINGS).map(|dir| PathBuf::from(dir).join(&script.name));
-    let load = Load {
-        seed: draw.next(),
-        ids_from: u128::from(draw.next() | 1 << 63) << 64,
-        orders: script.orders,
-        puts: script.puts,
-        hold_ms_from: HOLD_MS.max(before.hold_ms_max() + 1),
-        ask: before.open_ids().collect(),
-    };
-    let out = in_memory();
-    let (trace, root) = match &kept {
-        Some(dir) if dir.exists() => {
-            (dir.join("trace"), fs::read_to_string(dir.join("root")).unwrap().into())
+impl Recordings {
+    /// Plays a script on a tree, or takes what was recorded of it before.
+    pub fn record(&self, script: &Script, base: Tree, before: Oracle, draw: &mut Draw) -> Scene {
+        let name = script.name.clone();
+        let load = Load {
+            seed: draw.next(),
+            ids_from: u128::from(draw.next() | 1 << 63) << 64,
+            orders: script.orders,
+            puts: script.puts,
+            hold_ms_from: HOLD_MS.max(before.hold_ms_max() + 1),
+            ask: before.open_ids().collect(),
+        };
+        let (trace, root) = (self.dir.join(format!("{name}.trace")), self.dir.join(format!("{name}.root")));
+        let mut played = None;
+        if !trace.exists() {
+            let dir = in_memory();
+            play(script, &load, &base, &before, &trace, dir.path());
+            fs::write(&root, dir.path().to_str().unwrap()).unwrap();
+            played = Some(dir);
         }
-        _ => play(script, &load, &base, &before, out.path()),
-    };
-    let (calls, moments) = trace::read(&trace);
-    let (events, left) = events(&calls, &moments, &root, &base);
-    if let Some(dir) = kept.filter(|dir| !dir.exists()) {
-        fs::create_dir_all(&dir).unwrap();
-        fs::copy(&trace, dir.join("trace")).unwrap();
-        fs::write(dir.join("root"), root.to_str().unwrap()).unwrap();
+        let (calls, moments) = trace::read(&trace);
+        let root = PathBuf::from(fs::read_to_string(&root).unwrap());
+        let (events, left) = events(&calls, &moments, &root, &base);
+        if let Some(dir) = played {
+            let found = Tree::load(dir.path());
+            assert_eq!(
+                left.fingerprint(&[]),
+                found.fingerprint(&[]),
+                "{name}: the trace is not all that happened"
+            );
+        }
+        let after = known(&before, &events);
+        Scene { name, base, before, events, left, after }
     }
-    if root.exists() {
-        let found = Tree::load(&root);
-        assert_eq!(
-            left.fingerprint(&[]),
-            found.fingerprint(&[]),
-            "{}: the trace is not all that happened",
-            script.name
-        );
-    }
-    let after = known(&before, &events);
-    Scene { name: script.name.clone(), base, before, events, left, after }
 }
 
 fn known(before: &Oracle, events: &[Event]) -> Oracle {
@@ -112,14 +135,12 @@ fn known(before: &Oracle, events: &[Event]) -> Oracle {
     oracle
 }
 
-/// Runs the server under strace and clients against it. The trace, and the directory that it is about.
-fn play(script: &Script, load: &Load, base: &Tree, before: &Oracle, out: &Path) -> (PathBuf, PathBuf) {
-    let (trace, root) = (out.join("trace"), out.join("root"));
-    fs::create_dir(&root).unwrap();
-    base.store(&root);
-    let mut command = trace::recorder(&trace);
+/// Runs the server under strace and clients against it.
+fn play(script: &Script, load: &Load, base: &Tree, before: &Oracle, trace: &Path, root: &Path) {
+    base.store(root);
+    let mut command = trace::recorder(trace);
     command.arg(env!("CARGO_BIN_EXE_sluice"));
-    let mut traced = Traced(serve(command, &root).spawn().expect("this test needs strace: install it"));
+    let mut traced = Traced(serve(command, root).spawn().expect("this test needs strace: install it"));
     let url = match address_of(&mut traced.0) {
         Some(address) => format!("sluice://{address}"),
         None => panic!("{}: the server does not serve", script.name),
@@ -137,8 +158,8 @@ fn play(script: &Script, load: &Load, base: &Tree, before: &Oracle, out: &Path) 
     };
     let code = traced.0.wait().unwrap().code();
     assert!(script.ending == Ending::Kill || code == Some(0), "{}: it stops with {code:?}", script.name);
-    let (calls, moments) = trace::read(&trace);
-    let oracle = known(before, &events(&calls, &moments, &root, base).0);
+    let (calls, moments) = trace::read(trace);
+    let oracle = known(before, &events(&calls, &moments, root, base).0);
     for (id, state) in heard {
         assert!(
             oracle.says(id, state),
@@ -146,7 +167,6 @@ fn play(script: &Script, load: &Load, base: &Tree, before: &Oracle, out: &Path) 
             script.name
         );
     }
-    (trace, root)
 }
 
 /// More clients, and the signal when they are at work.

@@ -229,6 +229,7 @@ impl Tree {
 
     /// Brings a file or directory into being, empty and without a name.
     pub fn make(&mut self, ino: Ino, is_dir: bool) {
+        self.next = self.next.max(ino);
         if is_dir {
             self.dirs.insert(ino, BTreeMap::new());
         } else {

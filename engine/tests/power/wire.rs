@@ -31,6 +31,12 @@ pub enum Said {
     Answered(Vec<(Asked, Answer)>),
 }
 
+impl Said {
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Answered(_))
+    }
+}
+
 #[derive(Default)]
 struct Connection {
     incoming: Vec<u8>,
