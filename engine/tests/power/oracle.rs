@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_protocol::request::Terms;
+use sluice_protocol::request::PutProductItem;
 use sluice_protocol::response::{ProductView, ReservationView};
 use sluice_protocol::{Answer, ProductId, ReservationId, State, Status};
 
@@ -55,10 +55,10 @@ struct Order {
 #[derive(Clone, Debug, Default)]
 struct Sale {
     stock: u64,
-    answered: bool,
+    /// The put that came last of those that were answered: the sequence it heard, and its hold time.
+    answered: Option<(u64, u32)>,
     /// Hold times of puts that are not answered.
     puts_open: Vec<u32>,
-    hold_ms_min: u32,
     hold_ms_max: u32,
 }
 
@@ -87,7 +87,6 @@ impl Oracle {
                     self.answers += 1;
                     self.answered(asked, answer);
                 }
-                self.put_answered(items);
             }
         }
     }
@@ -147,7 +146,8 @@ impl Oracle {
             Asked::Restock(item) | Asked::WriteOff(item) => (item.id(), false),
             Asked::Confirm(item) | Asked::Cancel(item) | Asked::Resolve(item) => (item.id(), false),
             Asked::Query(item) => (item.id(), true),
-            Asked::Put(_) | Asked::Other => return,
+            Asked::Put(item) => return self.put_answered(item, answer),
+            Asked::Other => return,
         };
         let order = self.orders.get_mut(&id.0).expect("what is answered was asked");
         let now = match status {
@@ -166,24 +166,15 @@ impl Oracle {
         order.may = now;
     }
 
-    /// What is put is there from now on, or one of those that were under way at the same time.
-    fn put_answered(&mut self, items: &[(Asked, Answer)]) {
-        let mut done: BTreeMap<u64, u32> = BTreeMap::new();
-        for (asked, answer) in items {
-            let Asked::Put(item) = asked else { continue };
-            let (product, hold_ms) = (item.product().0, item.terms().hold_ms);
-            let open = &mut self.sales.get_mut(&product).expect("what is answered was asked").puts_open;
-            open.swap_remove(open.iter().position(|open| *open == hold_ms).expect("it was open"));
-            if answer.status() == Some(Status::Done) {
-                let least = done.entry(product).or_insert(hold_ms);
-                *least = hold_ms.min(*least);
-            }
+    /// Answers come in any order; the sequences in them say which put was the last.
+    fn put_answered(&mut self, item: &PutProductItem, answer: &Answer) {
+        let sale = self.sales.get_mut(&item.product().0).expect("what is answered was asked");
+        let hold_ms = item.terms().hold_ms;
+        if let Some(at) = sale.puts_open.iter().position(|open| *open == hold_ms) {
+            sale.puts_open.swap_remove(at);
         }
-        for (product, least) in done {
-            let sale = self.sales.get_mut(&product).expect("what is answered was asked");
-            let least = sale.puts_open.iter().copied().fold(least, u32::min);
-            sale.answered = true;
-            sale.hold_ms_min = sale.hold_ms_min.max(least);
+        if answer.status() == Some(Status::Done) {
+            sale.answered = sale.answered.max(Some((answer.sequence(), hold_ms)));
         }
     }
 
@@ -229,7 +220,9 @@ impl Oracle {
         for (id, sale) in &self.sales {
             match found.products.get(id) {
                 Some(view) => self.check_product(*id, sale, view, found)?,
-                None if sale.answered => return Err(format!("lost: product {id} was acknowledged")),
+                None if sale.answered.is_some() => {
+                    return Err(format!("lost: product {id} was acknowledged"));
+                }
                 None => {}
             }
         }
@@ -263,9 +256,10 @@ impl Oracle {
                 "wrong: product {id}: its ids say stock {stock}, held {held}, sold {sold}: {view:?}"
             ));
         }
-        let Terms { hold_ms, .. } = view.terms;
-        if !(sale.hold_ms_min..=sale.hold_ms_max).contains(&hold_ms) {
-            return Err(format!("lost: product {id}: terms of {hold_ms} ms, and {sale:?} was put"));
+        let hold_ms = view.terms.hold_ms;
+        if sale.answered.is_none_or(|(_, last)| last != hold_ms) && !sale.puts_open.contains(&hold_ms) {
+            let last = sale.answered;
+            return Err(format!("lost: product {id} has terms of {hold_ms} ms; answered last was {last:?}"));
         }
         Ok(())
     }

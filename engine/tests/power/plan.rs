@@ -23,6 +23,9 @@ use super::wire::Said;
 /// Judges the image of this number and no other, and keeps a copy of it.
 const ONLY: &str = "SLUICE_POWER_IMAGE";
 
+/// Failures that are told as they come.
+const FAILURES_SHOWN: usize = 3;
+
 /// Images judged at a time.
 const WORKERS: usize = 2;
 
@@ -317,18 +320,22 @@ fn work(images: &Mutex<Receiver<Image>>, summary: &Mutex<Summary>, wanted: usize
 impl Summary {
     fn count(&mut self, image: &Image, verdict: Verdict) {
         *self.images.entry((image.order.cut, image.order.model)).or_default() += 1;
-        let (list, words) = match verdict {
+        let (is_refusal, words) = match verdict {
             Verdict::Recovered => {
                 self.recovered += 1;
                 return;
             }
-            Verdict::Refused(words) => (&mut self.refused, words),
-            Verdict::Failed(words) => (&mut self.failed, words),
+            Verdict::Refused(words) => (true, words),
+            Verdict::Failed(words) => (false, words),
         };
-        list.push(format!(
-            "image {}: {:?}\n{words}\nnot synced:\n{}",
-            image.number, image.order, image.pending
-        ));
+        let words =
+            format!("image {}: {:?}\n{words}\nnot synced:\n{}", image.number, image.order, image.pending);
+        // Said at once: a long run is not waited for.
+        if self.failed.len() + self.refused.len() < FAILURES_SHOWN {
+            eprintln!("{words}");
+        }
+        let list = if is_refusal { &mut self.refused } else { &mut self.failed };
+        list.push(words);
     }
 
     /// No image may be refused, let alone be wrong.
