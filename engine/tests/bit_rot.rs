@@ -1,4 +1,6 @@
-//! Bit rot: single bytes of a real node's files are changed, and the real server is started on them.
+//! Bit rot: a real node's files are changed in one place, and the real server is started on them.
+//!
+//! A byte, a sector that reads as zeros, a page that was written where another belongs.
 //!
 //! It either serves with everything that was answered, or says which file is damaged and does not serve. Never a wrong
 //! answer, a crash without a word, or a hang. Two directories are damaged: one after a clean stop, one after SIGKILL under
@@ -14,16 +16,16 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::thread;
 
-use power::disk::Step;
+use power::disk::{SECTOR_LEN, Step};
 use power::draw::Draw;
 use power::judge::{FENCE, LOG, Verdict, judge};
 use power::oracle::Oracle;
 use power::record::Event;
 use power::scene::{Ending, Recordings, Scene, Script, in_memory};
-use power::tree::{Ino, PAGE_LEN, Tree};
+use power::tree::{Content, Ino, PAGE_LEN, Tree};
 use power::wire::Said;
 
-/// Changed bytes of a short run.
+/// Damages of a short run.
 const FLIPS: usize = 160;
 
 /// Threads that judge.
@@ -32,7 +34,7 @@ const WORKERS: usize = 2;
 /// sled can loop for ever over a damaged file; this is when the server gives up on it.
 const OPEN_TIMEOUT: &[&str] = &["--open-timeout", "5s"];
 
-/// Bytes at the start of each used page, and of its second half, that a run of structural flips may hit.
+/// Bytes at both ends of a page that are hit more often than others.
 const HEAD_LEN: u64 = 64;
 
 /// A directory to damage.
@@ -44,11 +46,31 @@ struct Sound {
     fenced: Option<Oracle>,
 }
 
+/// What is wrong with a file.
 #[derive(Clone, Copy, Debug)]
-struct Flip {
-    file: Ino,
-    at: u64,
-    mask: u8,
+enum Damage {
+    /// Bits of one byte.
+    Flip { at: u64, mask: u8 },
+    /// A sector that reads as zeros.
+    Zeroed { at: u64 },
+    /// A page that was written where another belongs.
+    Misdirected { from: u64, to: u64 },
+}
+
+impl Damage {
+    fn inflict(self, content: &mut Content) {
+        match self {
+            Self::Flip { at, mask } => content.flip(at, mask),
+            Self::Zeroed { at } => {
+                let sector = at / SECTOR_LEN * SECTOR_LEN;
+                content.zero(sector, (sector + SECTOR_LEN).min(content.len()));
+            }
+            Self::Misdirected { from, to } => {
+                let page = content.read(from, PAGE_LEN.min(content.len() - from.max(to)));
+                content.put(to, &page);
+            }
+        }
+    }
 }
 
 #[derive(Default, Debug)]
@@ -99,12 +121,15 @@ fn fenced(scene: &Scene) -> Oracle {
 }
 
 /// Places where something begins or ends, and as many anywhere, in a random order.
-fn flips(sound: &Sound, wanted: usize, draw: &mut Draw) -> Vec<Flip> {
+fn damages(sound: &Sound, wanted: usize, draw: &mut Draw) -> Vec<(Ino, Damage)> {
     let files: Vec<Ino> = sound.tree.files().into_iter().map(|(_, ino)| ino).collect();
-    let mut flips: Vec<Flip> = Vec::new();
-    while flips.len() < wanted {
+    let mut damages = Vec::new();
+    for number in 0.. {
+        if damages.len() == wanted {
+            break;
+        }
         // Each file gets its share, however small it is.
-        let file = files[flips.len() % files.len()];
+        let file = files[number % files.len()];
         let content = sound.tree.file(file);
         let used = content.used();
         if used.is_empty() {
@@ -121,15 +146,20 @@ fn flips(sound: &Sound, wanted: usize, draw: &mut Draw) -> Vec<Flip> {
             _ => draw.below(PAGE_LEN as usize),
         };
         let at = (page + within as u64) % content.len();
-        let mask = if draw.below(2) == 0 { 1 << draw.below(8) } else { 1 + draw.below(255) as u8 };
-        flips.push(Flip { file, at, mask });
+        let damage = match draw.below(8) {
+            0 => Damage::Zeroed { at },
+            1 => Damage::Misdirected { from: used[draw.below(used.len())], to: page },
+            2..5 => Damage::Flip { at, mask: 1 << draw.below(8) },
+            _ => Damage::Flip { at, mask: 1 + draw.below(255) as u8 },
+        };
+        damages.push((file, damage));
     }
-    flips
+    damages
 }
 
-fn try_flip(sound: &Sound, flip: Flip, tally: &Mutex<Tally>) {
+fn try_it(sound: &Sound, (file, damage): (Ino, Damage), tally: &Mutex<Tally>) {
     let mut tree = sound.tree.clone();
-    tree.file_mut(flip.file).flip(flip.at, flip.mask);
+    damage.inflict(tree.file_mut(file));
     let judged = |oracle: &Oracle| {
         let dir = in_memory();
         tree.store(dir.path());
@@ -137,7 +167,7 @@ fn try_flip(sound: &Sound, flip: Flip, tally: &Mutex<Tally>) {
     };
     let verdict = judged(&sound.oracle);
     let files = tree.files();
-    let (name, _) = files.iter().find(|(_, ino)| *ino == flip.file).unwrap();
+    let (name, _) = files.iter().find(|(_, ino)| *ino == file).unwrap();
     let excused = |verdict: &Verdict| {
         let in_log = name.ends_with(LOG) && matches!(verdict, Verdict::Failed(_));
         in_log && sound.fenced.as_ref().is_some_and(|fenced| judged(fenced) == Verdict::Recovered)
@@ -149,14 +179,14 @@ fn try_flip(sound: &Sound, flip: Flip, tally: &Mutex<Tally>) {
         Verdict::Refused(_) => tally.refused += 1,
         Verdict::Failed(_) if excused => tally.behind_the_fence += 1,
         Verdict::Failed(words) => {
-            tally.wrong.push(format!("{}: {name} at {}, ^ {:#x}:\n{words}", sound.name, flip.at, flip.mask));
+            tally.wrong.push(format!("{}: {name}: {damage:?}:\n{words}", sound.name));
         }
     }
 }
 
 #[test]
 #[ignore = "needs strace, and some seconds"]
-fn a_changed_byte_is_noticed_or_harmless() {
+fn damage_is_noticed_or_harmless() {
     let seed =
         env::var("SLUICE_TEST_SEED").map_or_else(|_| getrandom::u64().unwrap(), |seed| seed.parse().unwrap());
     eprintln!("SLUICE_TEST_SEED={seed}");
@@ -166,12 +196,16 @@ fn a_changed_byte_is_noticed_or_harmless() {
     let mut report = String::new();
     for sound in sound(&recordings, &mut draw) {
         let tally = Mutex::new(Tally::default());
-        let flips = flips(&sound, wanted / 2, &mut draw);
+        let damages = damages(&sound, wanted / 2, &mut draw);
         thread::scope(|scope| {
             for worker in 0..WORKERS {
-                let (sound, flips, tally) = (&sound, &flips, &tally);
+                let (sound, damages, tally) = (&sound, &damages, &tally);
                 scope.spawn(move || {
-                    flips.iter().skip(worker).step_by(WORKERS).for_each(|flip| try_flip(sound, *flip, tally));
+                    damages
+                        .iter()
+                        .skip(worker)
+                        .step_by(WORKERS)
+                        .for_each(|damage| try_it(sound, *damage, tally));
                 });
             }
         });
@@ -179,9 +213,9 @@ fn a_changed_byte_is_noticed_or_harmless() {
         let Tally { intact, refused, behind_the_fence, wrong } = &tally;
         writeln!(
             report,
-            "{}: {} bytes changed: {intact} harmless, {refused} refused, {behind_the_fence} behind the fence, {} wrong",
+            "{}: {} damages: {intact} harmless, {refused} refused, {behind_the_fence} behind the fence, {} wrong",
             sound.name,
-            flips.len(),
+            damages.len(),
             wrong.len()
         )
         .unwrap();

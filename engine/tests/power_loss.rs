@@ -56,12 +56,13 @@ fn cut(scene: &Scene, event: usize, draw: &mut Draw) -> (Tree, Oracle) {
 }
 
 /// A node's life: its first start; a busy time with snapshots; and starts after power was lost, which are cut again.
-fn scenes(recordings: &Recordings, second_losses: usize, draw: &mut Draw) -> Vec<Scene> {
+/// `size` times as many orders, and starts, make a longer life.
+fn scenes(recordings: &Recordings, size: usize, draw: &mut Draw) -> Vec<Scene> {
     let first = first(recordings, draw);
-    let busy = script("busy", 40, 64, Ending::Kill);
+    let busy = script("busy", 40 * size, 64, Ending::Kill);
     let busy = recordings.record(&busy, first.left.clone(), first.after.clone(), draw);
     let mut scenes = vec![first, busy];
-    for number in 0..second_losses {
+    for number in 0..3 * size {
         // The last of the scenes recorded so far among them: a third loss of power, a fourth.
         let from = match number % 3 {
             0 => &scenes[1],
@@ -70,7 +71,12 @@ fn scenes(recordings: &Recordings, second_losses: usize, draw: &mut Draw) -> Vec
         };
         let (base, before) = cut(from, draw.below(from.events.len()), draw);
         let ending = [Ending::Kill, Ending::Stop, Ending::StopUnderLoad][draw.below(3)];
-        scenes.push(recordings.record(&script(&format!("again-{number}"), 3, 0, ending), base, before, draw));
+        scenes.push(recordings.record(
+            &script(&format!("again-{number}"), 2 + size, 0, ending),
+            base,
+            before,
+            draw,
+        ));
     }
     for scene in &scenes {
         eprintln!("scene {}: {} events, {} answers", scene.name, scene.events.len(), scene.after.answers);
@@ -83,9 +89,10 @@ fn scenes(recordings: &Recordings, second_losses: usize, draw: &mut Draw) -> Vec
 fn whatever_unsynced_part_is_missing_nothing_answered_is() {
     let seed = seed();
     let images = env::var("SLUICE_POWER_IMAGES").map_or(IMAGES, |images| images.parse().unwrap());
-    let second_losses = if images > 2_000 { 12 } else { 3 };
+    // A long run needs more places at which it can cut.
+    let size = 1 + images / 1_500;
     let recordings = Recordings::of_this_run();
-    let scenes = scenes(&recordings, second_losses, &mut Draw::new(seed));
+    let scenes = scenes(&recordings, size, &mut Draw::new(seed));
     let summary = Plan::new(&scenes, seed).run(images);
     eprintln!("{summary}");
     summary.assert_sound();

@@ -20,7 +20,7 @@ use super::draw::Draw;
 use super::tree::{Content, Ino, PAGE_LEN, Tree};
 
 /// What a disk writes whole.
-const SECTOR_LEN: u64 = 512;
+pub const SECTOR_LEN: u64 = 512;
 
 /// One change of the disk.
 #[derive(Clone, Debug)]
@@ -39,10 +39,6 @@ impl Op {
             Self::Write { ino, .. } | Self::SetLen { ino, .. } => Some(*ino),
             _ => None,
         }
-    }
-
-    pub fn is_write(&self) -> bool {
-        matches!(self, Self::Write { .. })
     }
 
     /// Whether a journal keeps it in order.
@@ -86,6 +82,16 @@ pub enum Step {
         path: String,
         is_dir: bool,
     },
+}
+
+impl Step {
+    /// The one file whose bytes or length it is about; `None` if it is about names.
+    pub fn file(&self) -> Option<Ino> {
+        match self {
+            Self::Change { made, ops } => ops.first().filter(|_| made.is_empty())?.file(),
+            Self::Sync { ino, is_dir, .. } => (!is_dir).then_some(*ino),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,7 +17,7 @@ use super::judge::{DATA, Verdict, judge};
 use super::oracle::Oracle;
 use super::record::Event;
 use super::scene::{Scene, in_memory};
-use super::tree::Tree;
+use super::tree::{Ino, Tree};
 use super::wire::Said;
 
 /// Judges the image of this number and no other, and keeps a copy of it.
@@ -33,7 +33,13 @@ const WORKERS: usize = 2;
 const LOCK: &str = "data/LOCK";
 
 /// Rounds of drawing before the plan gives up finding images that are not there yet.
-const ROUNDS_MAX: usize = 40;
+const ROUNDS_MAX: usize = 400;
+
+/// A file is seldom written if fewer than one of so many events are about it.
+const SELDOM_PART: usize = 25;
+
+/// Events beside one that count as around it.
+const NEAR: usize = 3;
 
 /// What was going on when power was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +54,8 @@ pub enum Cut {
     Write,
     /// Within a sync.
     Sync,
-    /// While a name was made, moved or removed: snapshots, and whatever the log does with files.
-    Name,
+    /// While a name was made, moved or removed, or a file was written that is seldom written: snapshots, above all.
+    Seldom,
     /// Between two calls.
     Between,
     /// After the signal to stop.
@@ -60,10 +66,10 @@ pub enum Cut {
 const SHARES: [(Cut, usize); 8] = [
     (Cut::Creation, 10),
     (Cut::Recovery, 12),
-    (Cut::Answer, 24),
-    (Cut::Write, 16),
-    (Cut::Sync, 16),
-    (Cut::Name, 8),
+    (Cut::Answer, 22),
+    (Cut::Write, 14),
+    (Cut::Sync, 14),
+    (Cut::Seldom, 14),
     (Cut::Between, 4),
     (Cut::Stop, 10),
 ];
@@ -124,21 +130,39 @@ impl fmt::Display for Summary {
 fn cuts(scene: &Scene) -> Vec<Cut> {
     let (mut served, mut told) = (false, false);
     let opening = if scene.base.find(DATA).is_some() { Cut::Recovery } else { Cut::Creation };
-    let cut = |event: &Event| {
+    let seldom = seldom(&scene.events);
+    let cut = |(number, event): (usize, &Event)| {
         served |= matches!(event, Event::Said(_));
         told |= matches!(event, Event::ToldToStop);
+        let near = number.saturating_sub(NEAR)..seldom.len().min(number + NEAR + 1);
         match event {
             _ if told => Cut::Stop,
             _ if !served => opening,
+            _ if seldom[near].contains(&true) => Cut::Seldom,
             Event::Said(said) if said.iter().any(Said::is_answer) => Cut::Answer,
             Event::Began(_, Step::Sync { .. }) => Cut::Sync,
-            Event::Began(_, Step::Change { made, ops }) => {
-                if made.is_empty() && ops.iter().all(|op| op.is_write()) { Cut::Write } else { Cut::Name }
-            }
+            Event::Began(..) => Cut::Write,
             Event::Ended(..) | Event::Said(_) | Event::ToldToStop => Cut::Between,
         }
     };
-    scene.events.iter().map(cut).collect()
+    scene.events.iter().enumerate().map(cut).collect()
+}
+
+/// Which events concern names, or a file that few others concern.
+fn seldom(events: &[Event]) -> Vec<bool> {
+    let file = |event: &Event| match event {
+        Event::Began(_, step) | Event::Ended(_, step) => step.file(),
+        Event::Said(_) | Event::ToldToStop => None,
+    };
+    let mut counts: BTreeMap<Ino, usize> = BTreeMap::new();
+    events.iter().filter_map(file).for_each(|ino| *counts.entry(ino).or_default() += 1);
+    let is_seldom = |event: &Event| match event {
+        Event::Began(..) | Event::Ended(..) => {
+            file(event).is_none_or(|ino| counts[&ino] * SELDOM_PART < events.len())
+        }
+        Event::Said(_) | Event::ToldToStop => false,
+    };
+    events.iter().map(is_seldom).collect()
 }
 
 /// See the module.

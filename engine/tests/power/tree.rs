@@ -87,6 +87,12 @@ impl Content {
         self.page(at / PAGE_LEN).bytes[(at % PAGE_LEN) as usize] ^= mask;
     }
 
+    pub fn read(&self, at: u64, len: u64) -> Vec<u8> {
+        let byte =
+            |at: u64| self.pages.get(&(at / PAGE_LEN)).map_or(0, |page| page.bytes[(at % PAGE_LEN) as usize]);
+        (at..at + len).map(byte).collect()
+    }
+
     /// Zeros from `from` up to `to`, the length staying as it is.
     pub fn zero(&mut self, from: u64, to: u64) {
         for number in from / PAGE_LEN..to.div_ceil(PAGE_LEN) {
