@@ -344,7 +344,7 @@ fn write_file(
     cluster: ClusterId,
     meta: &SnapshotMeta,
     sections: impl Iterator<Item = Vec<u8>>,
-    mut progress: impl FnMut(u64),
+    progress: impl FnMut(u64),
 ) -> io::Result<u64> {
     let mut writer = Writer {
         out: BufWriter::new(File::create(path)?),
@@ -352,6 +352,21 @@ fn write_file(
         len: 0,
         synced_len: 0,
     };
+    let written = fill(&mut writer, cluster, meta, sections, progress);
+    if written.is_err() {
+        // Dropped with what it buffers, it would write once more to a file that has failed.
+        let _ = writer.out.into_parts();
+    }
+    written
+}
+
+fn fill(
+    writer: &mut Writer,
+    cluster: ClusterId,
+    meta: &SnapshotMeta,
+    sections: impl Iterator<Item = Vec<u8>>,
+    mut progress: impl FnMut(u64),
+) -> io::Result<u64> {
     writer.put(&header(cluster, meta))?;
     let mut count: u32 = 0;
     for section in sections {

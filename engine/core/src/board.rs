@@ -85,9 +85,9 @@ impl Board {
         self.admitting.load(Ordering::Relaxed)
     }
 
-    /// Publishes whether there is room on the disk for more.
-    pub fn set_admitting(&self, admitting: bool) {
-        self.admitting.store(admitting, Ordering::Relaxed);
+    /// Publishes whether there is room on the disk for more. Whether that is news.
+    pub fn set_admitting(&self, admitting: bool) -> bool {
+        self.admitting.swap(admitting, Ordering::Relaxed) != admitting
     }
 
     /// The last index applied here and its ledger time. Load it BEFORE the notices it is to vouch for.

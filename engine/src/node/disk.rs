@@ -9,6 +9,7 @@ use std::time::Instant;
 use sluice_core::ledger::image::Image;
 use sluice_core::replica::disk::{Append, SnapshotMeta};
 
+use super::room::Room;
 use super::shared::{Report, Shared, give_up};
 use crate::snapshot::SnapshotStore;
 use crate::wal::{FENCE_LAG_MAX, LogStore};
@@ -17,7 +18,7 @@ use crate::wal::{FENCE_LAG_MAX, LogStore};
 const MERGED_BYTES_MAX: usize = 512 * 1024;
 
 /// Writes durable steps in their order until the replica needs no more.
-pub(super) fn write_log(shared: &Shared, mut log: Box<dyn LogStore>) {
+pub(super) fn write_log(shared: &Shared, mut log: Box<dyn LogStore>, room: &Room) {
     shared.wal.is_me();
     let mut settled = true;
     let mut waiting = None;
@@ -26,6 +27,7 @@ pub(super) fn write_log(shared: &Shared, mut log: Box<dyn LogStore>) {
             let (number, step, next) = merge(shared, number, step);
             waiting = next;
             write(shared, &mut *log, number, &step);
+            room.look(shared);
             settled = false;
         } else if shared.wal_done.load(Ordering::Acquire) {
             if let Err(error) = log.close() {

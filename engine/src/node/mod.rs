@@ -4,6 +4,7 @@
 //! - `recovery`: from the data directory to a replica
 //! - `replica`: the thread that decides
 //! - `disk`: the threads that write: log and snapshots
+//! - `room`: what is free on the disk
 //!
 //! Threads: N for the net, one replica, one for the log, one for snapshots, one for the ops port. Data flows one way; only
 //! outcomes come back.
@@ -11,6 +12,7 @@
 mod disk;
 mod recovery;
 mod replica;
+mod room;
 pub(crate) mod shared;
 
 use std::io;
@@ -30,6 +32,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 pub use self::recovery::RecoveryError;
+use self::room::Room;
 use self::shared::{NetHandle, Shared, Sleeper};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -115,17 +118,22 @@ impl Node {
             Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)
         };
         let (log, snapshots) = (opened.log, opened.snapshots);
-        let with = Arc::clone(&shared);
-        let wal = spawn("wal", Box::new(move || disk::write_log(&with, log)))?;
+        let room = Room { dir: config.node.data.clone(), min: config.log.disk_free_min };
+        let (with, room_of_log) = (Arc::clone(&shared), room.clone());
+        let wal = spawn("wal", Box::new(move || disk::write_log(&with, log, &room_of_log)))?;
         let with = Arc::clone(&shared);
         let snapshots =
             spawn("snapshots", Box::new(move || disk::save_snapshots(&with, snapshots, &to_save)))?;
         let with = Arc::clone(&shared);
-        let (data_dir, config_of_replica) = (opened.data_dir, config.clone());
+        let data_dir = opened.data_dir;
         let data = config.node.data.clone();
         let replica = spawn(
             "replica",
-            Box::new(move || replica::run(&with, replica, &images, &data_dir, &config_of_replica)),
+            Box::new(move || {
+                // Its lock is held for as long as anything is decided.
+                let _held = data_dir;
+                replica::run(&with, replica, &images, &room);
+            }),
         )?;
         let facts = Facts {
             cluster: identity.0,

@@ -10,9 +10,8 @@ use sluice_core::ledger::image::Image;
 use sluice_core::replica::disk::SnapshotMeta;
 use sluice_core::replica::{Actions, Replica};
 
+use super::room::Room;
 use super::shared::{Report, Shared};
-use crate::config::Config;
-use crate::datadir::{DataDir, free_bytes};
 use crate::ops::cells::Totals;
 use crate::ops::health::Condition;
 use crate::ops::labels::{Queue, Role};
@@ -36,6 +35,7 @@ struct Turn<'a> {
     ordered: VecDeque<(u64, Instant)>,
     /// Net threads that have flights to fetch.
     returned: Vec<bool>,
+    room: &'a Room,
 }
 
 /// Runs until the node stops and everything in flight is answered.
@@ -43,13 +43,19 @@ pub(super) fn run(
     shared: &Shared,
     replica: Replica,
     images: &SyncSender<(SnapshotMeta, Image)>,
-    data_dir: &DataDir,
-    config: &Config,
+    room: &Room,
 ) {
     shared.replica.is_me();
     let returned = vec![false; shared.nets.len()];
-    let mut turn =
-        Turn { shared, replica, actions: Actions::default(), images, ordered: VecDeque::new(), returned };
+    let mut turn = Turn {
+        shared,
+        replica,
+        actions: Actions::default(),
+        images,
+        ordered: VecDeque::new(),
+        returned,
+        room,
+    };
     let (mut next_tick_ms, mut next_survey_ms) = (0, 0);
     let (mut stop_by_ms, mut was_open) = (None, false);
     loop {
@@ -62,7 +68,7 @@ pub(super) fn run(
         }
         if now.mono_ms >= next_survey_ms {
             next_survey_ms = now.mono_ms + SURVEY_MS;
-            turn.survey(data_dir, config);
+            turn.survey();
         }
         if stop_by_ms.is_none() && shared.is_stopping() {
             stop_by_ms = Some(now.mono_ms + STOP_MS_MAX);
@@ -154,7 +160,7 @@ impl Turn<'_> {
     }
 
     /// Takes the figures that are too dear for every turn, and looks at the disk.
-    fn survey(&self, data_dir: &DataDir, config: &Config) {
+    fn survey(&self) {
         let (shared, metrics) = (self.shared, &self.shared.metrics);
         let status = self.replica.status();
         let now = shared.clock.now();
@@ -183,24 +189,7 @@ impl Turn<'_> {
             held: totals.held,
             sold: totals.sold,
         });
-        let room = free_bytes(data_dir.path()).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the room on the disk is not known");
-            u64::MAX
-        });
-        metrics.disk_free_bytes.set(room);
-        let admitting = room >= config.log.disk_free_min;
-        if admitting != shared.board.is_admitting() {
-            shared.board.set_admitting(admitting);
-            if admitting {
-                tracing::info!(room, "there is room on the disk again: admitting");
-            } else {
-                tracing::error!(
-                    room,
-                    min = config.log.disk_free_min,
-                    "the disk is nearly full: nothing is admitted, reads go on"
-                );
-            }
-        }
+        self.room.look(shared);
         self.tell_health();
     }
 

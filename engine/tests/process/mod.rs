@@ -34,10 +34,22 @@ impl Served {
         let mut line = String::new();
         // The line comes once the node can serve: no need to try until it answers.
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self::said(&line, child)
+    }
+
+    /// A binary that has announced itself by this line.
+    pub fn said(line: &str, mut child: Child) -> Self {
         let said: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}: {}", complaints(&mut child)));
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("{line:?}: {}", complaints(&mut child)));
         let text = |key: &str| said[key].as_str().unwrap().to_owned();
         Self { url: text("url"), ops: text("ops"), child }
+    }
+
+    /// The next binary that the same process has become.
+    pub fn again(&mut self, line: &str) {
+        let said: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line:?}"));
+        let text = |key: &str| said[key].as_str().unwrap().to_owned();
+        (self.url, self.ops) = (text("url"), text("ops"));
     }
 
     /// Runs a command against it: its exit code, and the one object it prints.
@@ -60,6 +72,16 @@ impl Served {
     pub fn outcome(&self, line: &str) -> (i32, String) {
         let (exit, object) = self.ask(line);
         (exit, object["outcome"].as_str().unwrap_or_else(|| panic!("{line}: {object}")).to_owned())
+    }
+
+    /// Stops a server that runs under strace, which passes no signal on, and returns what was said on standard error.
+    pub fn end_what_it_watches(mut self) -> String {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(children).unwrap();
+        let server = Pid::from_raw(children.trim().parse().expect("it has one child")).unwrap();
+        kill_process(server, Signal::TERM).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        complaints(&mut self.child)
     }
 
     pub fn stop(mut self, signal: Signal) -> i32 {
