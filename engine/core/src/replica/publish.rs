@@ -1,5 +1,6 @@
 //! What the replica writes on the board, in the order readers rely on: credits, notices, the applied index.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -55,6 +56,14 @@ impl Effects for Collector<'_> {
 
     fn known(&mut self, id: ReservationId, is: bool) {
         self.board.set_known(id, is);
+    }
+
+    fn soon_buyer(&mut self, product: ProductId, user: UserId) {
+        black_box(self.board.touch_buyer(product, user));
+    }
+
+    fn soon_known(&mut self, id: ReservationId) {
+        black_box(self.board.touch_known(id));
     }
 }
 
