@@ -6,7 +6,8 @@
 //! is a pure function of the state, and a ledger that was loaded sweeps as the one that was saved.
 //!
 //! Expiry is by comparison with ledger time: a hold whose deadline has come *is* expired. A sweep only does
-//! the bookkeeping, so its bound can be any number without changing an answer.
+//! the bookkeeping, so its bound can be any number without changing what is true. A command is refused only when nothing
+//! of its product is due any more. Where that takes more sweeping than an entry may do, it is told so and claims nothing.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use super::chunked::NONE;
 use super::effect::{Change, Effects};
 use super::product::Product;
 use super::records::Records;
-use super::settings::{FORGET_MAX, SWEEP_MAX};
+use super::settings::{COMMAND_SWEEP_MIN, FORGET_MAX, SWEEP_MAX};
 use super::turn::Turn;
 
 /// Hold times of one product that may be in use at a time. Each change of a product's hold time adds one until
@@ -161,6 +162,16 @@ pub(super) fn unhold(records: &mut Records, agenda: &mut Agenda, product: &mut P
     agenda.move_due(at, before, product.holds.due_ms());
 }
 
+/// What a command found that wants a due hold of its product expired.
+pub(super) enum Due {
+    /// One was.
+    Expired,
+    /// None is due: what is free now is all there is.
+    None,
+    /// More are due than this entry may expire. Nothing may be refused, and the command must come again.
+    TooMany,
+}
+
 impl<E: Effects> Turn<'_, E> {
     /// Expires a bounded number of holds that are due, in the order of (deadline, product).
     pub(super) fn sweep(&mut self) {
@@ -172,14 +183,19 @@ impl<E: Effects> Turn<'_, E> {
         }
     }
 
-    /// Expires one due hold of a product, the first to end; false if none is due.
-    pub(super) fn expire_due_of(&mut self, product: u32) -> bool {
+    /// Expires one due hold of a product, the first to end, for a command that has expired `swept` before.
+    pub(super) fn expire_due_of(&mut self, product: u32, swept: &mut usize) -> Due {
         let due_ms = self.ledger.products.get(product).holds.due_ms();
-        let is_due = due_ms != 0 && due_ms <= self.at.time_ms;
-        if is_due {
-            self.expire_first_of(product);
+        if due_ms == 0 || due_ms > self.at.time_ms {
+            return Due::None;
         }
-        is_due
+        if *swept >= COMMAND_SWEEP_MIN {
+            let Some(left) = self.sweeps_left.checked_sub(1) else { return Due::TooMany };
+            self.sweeps_left = left;
+        }
+        *swept += 1;
+        self.expire_first_of(product);
+        Due::Expired
     }
 
     fn expire_first_of(&mut self, product: u32) {

@@ -8,7 +8,7 @@ use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, UserId};
 use super::Ledger;
 use super::command::{ArchivedBatch, ArchivedGroup};
 use super::effect::{Change, Effects, Event};
-use super::settings::FULL_RETRY_MS;
+use super::settings::{COMMANDS_SWEEP_MAX, FULL_RETRY_MS};
 
 /// Commands whose memory is awaited together. A processor waits for about as many lines at once; more only cost.
 pub(super) const AHEAD: usize = 16;
@@ -19,12 +19,14 @@ pub(super) struct Turn<'a, E> {
     pub(super) effects: &'a mut E,
     /// The entry's index, and the time at which all of it happens.
     pub(super) at: At,
+    /// Holds that its commands may still expire.
+    pub(super) sweeps_left: usize,
 }
 
 impl<'a, E: Effects> Turn<'a, E> {
     pub(super) fn new(ledger: &'a mut Ledger, effects: &'a mut E) -> Self {
         let at = ledger.at();
-        Self { ledger, effects, at }
+        Self { ledger, effects, at, sweeps_left: COMMANDS_SWEEP_MAX }
     }
 
     /// Carries out the commands, then the sweeps. Returns how many commands there were.
