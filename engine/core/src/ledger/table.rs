@@ -204,8 +204,10 @@ impl<E: Entry, const N: usize> Table<E, N> {
         // What falls to a shard varies by the square root of what falls to it on average; four of those suffice.
         let places = if capacity == 0 { 0 } else { share + 4 * (share.isqrt() + 1) };
         let lines = (places * PLACES).div_ceil(IN_USE_MAX * N);
+        // An eighth more for some than for others, or all would run full together.
+        let more = |number: usize| lines * (number % STEPS) / (8 * STEPS);
         Self {
-            shards: (0..shards).map(|_| Shard::new(lines)).collect(),
+            shards: (0..shards).map(|number| Shard::new(lines + more(number))).collect(),
             shard_bits,
             hasher: Hasher(FixedState::with_seed(seed)),
             moved: 0,
@@ -295,5 +297,121 @@ impl<E: Entry, const N: usize> Table<E, N> {
             grown.add(entry.place(&self.hasher), *entry);
         }
         *shard = grown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A key and a value; the key is not 0.
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    struct Pair(u64, u64);
+
+    impl Entry for Pair {
+        fn is_free(&self) -> bool {
+            self.0 == 0
+        }
+
+        fn place(&self, hasher: &Hasher) -> u32 {
+            place(hasher.hash(self.0))
+        }
+    }
+
+    type Pairs = Table<Pair, 4>;
+
+    fn get(table: &Pairs, key: u64) -> Option<u64> {
+        table.find(table.hash(key), |pair| pair.0 == key, |_| true).map(|pair| pair.1)
+    }
+
+    fn remove(table: &mut Pairs, key: u64) -> Option<u64> {
+        table.remove(table.hash(key), |pair| pair.0 == key).map(|pair| pair.1)
+    }
+
+    /// Every entry is found where a lookup passes, lines have no gaps, and no shard is overfull.
+    fn assert_sound(table: &Pairs) {
+        for shard in &table.shards {
+            let mut len = 0;
+            for (at, line) in shard.lines.iter().enumerate() {
+                let used = line.0.iter().take_while(|pair| !pair.is_free()).count();
+                assert!(line.0[used..].iter().all(Entry::is_free), "a gap in a line");
+                len += used;
+                for pair in &line.0[..used] {
+                    let mut passed = shard.home(pair.place(&table.hasher));
+                    while passed != at {
+                        assert!(shard.lines[passed].is_full(), "a lookup ends before the entry");
+                        passed = shard.behind(passed);
+                    }
+                }
+            }
+            assert_eq!(len, shard.len as usize);
+            assert!(len <= shard.lines.len() * 4 * IN_USE_MAX / PLACES);
+        }
+    }
+
+    proptest! {
+        /// Few shards, none with room at first, so that every run grows them and empties them again.
+        #[test]
+        fn a_table_is_a_map(shard_bits in 0..3_u32, capacity in 0..40_usize, seed: u64,
+                            acts in prop::collection::vec((0..3_u8, 1..400_u64), 0..1500)) {
+            let mut table = Pairs::with_capacity(shard_bits, capacity, seed);
+            let mut map = HashMap::new();
+            for (number, (act, key)) in (0..).zip(acts) {
+                prop_assert_eq!(get(&table, key), map.get(&key).copied());
+                if act == 0 {
+                    prop_assert_eq!(remove(&mut table, key), map.remove(&key));
+                } else if map.insert(key, number).is_none() {
+                    table.insert(table.hash(key), Pair(key, number));
+                } else {
+                    table.find_mut(table.hash(key), |pair| pair.0 == key).unwrap().1 = number;
+                }
+                table.touch(table.hash(key));
+            }
+            assert_sound(&table);
+            let all: HashMap<u64, u64> = table.iter().map(|pair| (pair.0, pair.1)).collect();
+            prop_assert_eq!(table.iter().count(), map.len());
+            prop_assert_eq!(all, map);
+        }
+    }
+
+    #[test]
+    fn a_table_made_to_measure_moves_nothing() {
+        for keys in [1_000, 100_000] {
+            let mut table = Pairs::with_capacity(6, keys, 9);
+            (1..=keys as u64).for_each(|key| table.insert(table.hash(key), Pair(key, 0)));
+            assert_eq!(table.moved(), 0);
+            let bytes = table.bytes() as usize / keys;
+            assert!(bytes < 16 * 2 || keys < 10_000, "{bytes} bytes for an entry of 16");
+        }
+    }
+
+    #[test]
+    fn a_table_uses_most_of_its_memory_at_any_size() {
+        let mut table = Pairs::with_capacity(6, 0, 9);
+        for key in 1..=200_000_u64 {
+            table.insert(table.hash(key), Pair(key, 0));
+            if key > 20_000 && key.is_multiple_of(1000) {
+                let bytes = table.bytes() as f64 / key as f64;
+                assert!(bytes < 27.0, "{bytes} bytes for each of {key} entries of 16");
+            }
+        }
+        assert!(table.moved() < 4 * 200_000, "{} moves", table.moved());
+    }
+
+    #[test]
+    fn a_key_that_comes_and_goes_costs_no_room() {
+        let mut table = Pairs::with_capacity(0, 0, 9);
+        for key in 1..=100_000_u64 {
+            table.insert(table.hash(key), Pair(key, 0));
+            if key > 100 {
+                assert!(remove(&mut table, key - 100).is_some());
+            }
+        }
+        assert_sound(&table);
+        assert!(table.bytes() < 8 * 1024, "removed entries must leave nothing behind");
     }
 }
