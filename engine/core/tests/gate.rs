@@ -255,7 +255,8 @@ fn filters_with_thirty_times_the_keys_they_were_made_for_are_rarely_wrong() {
     // One for what was expected, and as many as doublings.
     assert_eq!((filters.depth(), filters.saturated()), (5, 0));
     assert!((0..30 * expected).all(|user| filters.maybe_contains(Filter::hash(1, user, SEED))));
-    let wrong = (0..MILLION).filter(|user| filters.maybe_contains(Filter::hash(u64::MAX, *user, SEED))).count();
+    let wrong =
+        (0..MILLION).filter(|user| filters.maybe_contains(Filter::hash(u64::MAX, *user, SEED))).count();
     // Each of the five is wrong as often as a full filter is.
     assert!((200..=400).contains(&wrong), "{wrong} false positives in a million");
     let bytes = filters.bytes() / (30 * expected);

@@ -8,9 +8,7 @@ mod ledger_support;
 use ledger_support::{Observed, Told};
 use sluice_core::ledger::command::{Batch, ChangeStock, EntryError, Group, Put, Reserve};
 use sluice_core::ledger::effect::{Change, Ignore};
-use sluice_core::ledger::settings::{
-    COMMAND_SWEEP_MIN, COMMANDS_SWEEP_MAX, FORGET_MAX, SWEEP_MAX, Settings,
-};
+use sluice_core::ledger::settings::{COMMAND_SWEEP_MIN, COMMANDS_SWEEP_MAX, FORGET_MAX, SWEEP_MAX, Settings};
 use sluice_core::ledger::{Applied, Ledger};
 use sluice_protocol::{ProductId, ReservationId, State, Status, UserId};
 

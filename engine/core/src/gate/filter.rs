@@ -222,7 +222,8 @@ impl Filter {
 /// Empty buckets. Zeroed by the allocator, which for large ones gets zeroed pages from the operating system and touches none.
 #[cfg(not(loom))]
 fn zeroed(buckets: usize) -> Box<[AtomicU64]> {
-    <[AtomicU64]>::new_box_zeroed_with_elems(buckets).expect("memory for a filter, which is bounded by its keys")
+    <[AtomicU64]>::new_box_zeroed_with_elems(buckets)
+        .expect("memory for a filter, which is bounded by its keys")
 }
 
 #[cfg(loom)]

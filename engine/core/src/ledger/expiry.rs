@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use rkyv::{Archive, Deserialize, Serialize};
 use sluice_protocol::{ProductId, ReservationId, State, UserId};
 
+use super::ahead::AHEAD;
 use super::chunked::NONE;
 use super::effect::{Change, Effects};
 use super::product::Product;
@@ -175,11 +176,21 @@ pub(super) enum Due {
 impl<E: Effects> Turn<'_, E> {
     /// Expires a bounded number of holds that are due, in the order of (deadline, product).
     pub(super) fn sweep(&mut self) {
+        let (mut last, mut awaited) = (NONE, 0);
         for _ in 0..SWEEP_MAX {
-            match self.ledger.agenda.first_due() {
-                Some((due_ms, product)) if due_ms <= self.at.time_ms => self.expire_first_of(product),
-                _ => break,
+            let due = self.ledger.agenda.first_due().filter(|(due_ms, _)| *due_ms <= self.at.time_ms);
+            let Some((_, product)) = due else { break };
+            let first = self.first_hold_of(product);
+            // A product that comes twice in a row will mostly come again.
+            if product != last {
+                (last, awaited) = (product, 0);
+            } else if awaited == 0 {
+                self.ledger.await_holds(first);
+                awaited = AHEAD - 1;
+            } else {
+                awaited -= 1;
             }
+            self.expire(first);
         }
     }
 
@@ -194,13 +205,13 @@ impl<E: Effects> Turn<'_, E> {
             self.sweeps_left = left;
         }
         *swept += 1;
-        self.expire_first_of(product);
+        self.expire(self.first_hold_of(product));
         Due::Expired
     }
 
-    fn expire_first_of(&mut self, product: u32) {
+    fn first_hold_of(&self, product: u32) -> u32 {
         let first = self.ledger.products.get(product).holds.first();
-        self.expire(first.expect("a product with a deadline on the agenda holds something"));
+        first.expect("a product with a deadline on the agenda holds something")
     }
 
     /// Ends a hold at its deadline.
@@ -238,7 +249,7 @@ impl<E: Effects> Turn<'_, E> {
     /// Forgets a bounded number of outcomes that ended long enough ago.
     pub(super) fn forget(&mut self) {
         let retention_ms = self.ledger.settings.retention_ms;
-        for _ in 0..FORGET_MAX {
+        for number in 0..FORGET_MAX {
             let first = self.ledger.records.ends.ended.head;
             if first == NONE {
                 break;
@@ -247,6 +258,9 @@ impl<E: Effects> Turn<'_, E> {
             let ended_ms = self.ledger.records.get(first).time_ms;
             if self.at.time_ms - ended_ms < retention_ms {
                 break;
+            }
+            if number % AHEAD == 0 {
+                self.ledger.await_ended(first);
             }
             let id = self.ledger.records.forget();
             self.effects.known(ReservationId(id), false);

@@ -17,7 +17,7 @@
 //! state depends on it.
 
 mod admin;
-mod ahead;
+pub(crate) mod ahead;
 mod chunked;
 pub mod command;
 pub mod effect;

@@ -269,11 +269,8 @@ impl Records {
     pub(super) fn find(&self, id: u128) -> Option<u32> {
         let hash = self.ids.hash(id);
         let of_hash = place(hash);
-        let found = self.ids.find(
-            hash,
-            |known| known.place == of_hash,
-            |known| self.rows.get(known.slot).id == id,
-        );
+        let found =
+            self.ids.find(hash, |known| known.place == of_hash, |known| self.rows.get(known.slot).id == id);
         found.map(|known| known.slot)
     }
 

@@ -208,8 +208,9 @@ impl<E: Effects> Turn<'_, E> {
 
     /// Remembers a refusal, so that the id keeps it; `Full`, `Busy` and `Invalid` promise nothing and are not kept.
     pub(super) fn refuse(&mut self, ask: &Payload, refusal: Answer) -> Answer {
-        let Some(status) =
-            refusal.status().filter(|status| !matches!(status, Status::Full | Status::Busy | Status::Invalid))
+        let Some(status) = refusal
+            .status()
+            .filter(|status| !matches!(status, Status::Full | Status::Busy | Status::Invalid))
         else {
             return refusal;
         };

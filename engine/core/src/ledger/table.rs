@@ -116,12 +116,7 @@ impl<E: Entry, const N: usize> Shard<E, N> {
 
     /// The line and the number in it of the entry that `is` the one, among those that it `may` be.
     #[inline]
-    fn find(
-        &self,
-        place: u32,
-        may: impl Fn(&E) -> bool,
-        is: impl Fn(&E) -> bool,
-    ) -> Option<(usize, usize)> {
+    fn find(&self, place: u32, may: impl Fn(&E) -> bool, is: impl Fn(&E) -> bool) -> Option<(usize, usize)> {
         if self.lines.is_empty() {
             return None;
         }
@@ -170,9 +165,8 @@ impl<E: Entry, const N: usize> Shard<E, N> {
         while at != hole {
             let was_full = self.lines[at].is_full();
             let gap = self.distance(hole, at);
-            let passed_by = |entry: &E| {
-                !entry.is_free() && self.distance(self.home(entry.place(hasher)), at) >= gap
-            };
+            let passed_by =
+                |entry: &E| !entry.is_free() && self.distance(self.home(entry.place(hasher)), at) >= gap;
             if let Some(number) = self.lines[at].0.iter().position(passed_by) {
                 let entry = self.lines[at].take(number);
                 let added = self.lines[hole].add(entry);

@@ -6,12 +6,10 @@ use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, UserId};
 
 use super::Ledger;
+use super::ahead::AHEAD;
 use super::command::{ArchivedBatch, ArchivedGroup};
 use super::effect::{Change, Effects, Event};
 use super::settings::{COMMANDS_SWEEP_MAX, FULL_RETRY_MS};
-
-/// Commands whose memory is awaited together. A processor waits for about as many lines at once; more only cost.
-pub(super) const AHEAD: usize = 16;
 
 /// The ledger while it applies one entry, and whoever watches.
 pub(super) struct Turn<'a, E> {
@@ -45,18 +43,18 @@ impl<'a, E: Effects> Turn<'a, E> {
             ArchivedGroup::Confirm(ids) => {
                 self.each(ids, Self::await_ids, |turn, id| turn.confirm(id.to_native()))
             }
-            ArchivedGroup::Cancel(items) => self.each(
-                items,
-                Self::await_cancels,
-                |turn, item| turn.cancel(item.id.to_native(), item.reason.to_native()),
-            ),
+            ArchivedGroup::Cancel(items) => self.each(items, Self::await_cancels, |turn, item| {
+                turn.cancel(item.id.to_native(), item.reason.to_native())
+            }),
             ArchivedGroup::Resolve(ids) => {
                 self.each(ids, Self::await_ids, |turn, id| turn.resolve(id.to_native()))
             }
             ArchivedGroup::Put(items) => self.each(items, |_, _| (), Self::put),
             ArchivedGroup::Restock(items) => self.each(items, |_, _| (), Self::restock),
             ArchivedGroup::WriteOff(items) => self.each(items, |_, _| (), Self::write_off),
-            ArchivedGroup::Seal(products) => self.each(products, |_, _| (), |turn, id| turn.seal(id.to_native())),
+            ArchivedGroup::Seal(products) => {
+                self.each(products, |_, _| (), |turn, id| turn.seal(id.to_native()))
+            }
         }
     }
 

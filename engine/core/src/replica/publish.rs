@@ -80,7 +80,8 @@ impl Effects for Collector<'_> {
 impl Publisher {
     /// Publishes a ledger as it was loaded: filters, notices, applied index. The gate stays shut.
     pub(super) fn new(board: Arc<Board>, stripes: usize, ledger: &mut Ledger) -> Self {
-        let mut publisher = Self { board, notices: Box::new(std::array::from_fn(|_| HashMap::default())), stripes };
+        let mut publisher =
+            Self { board, notices: Box::new(std::array::from_fn(|_| HashMap::default())), stripes };
         publisher.board.set_gate(None);
         publisher.board.clear_filters();
         ledger.each_known(|id| publisher.board.set_known(id, true));
