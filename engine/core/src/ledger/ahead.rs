@@ -80,8 +80,10 @@ impl Ledger {
 
     /// A list from one of its records on.
     fn list(&self, first: u32) -> impl Iterator<Item = u32> {
-        std::iter::successors(Some(first), |slot| Some(self.records.get(*slot).next))
-            .take_while(|slot| *slot != NONE)
+        std::iter::successors(Some(first), |slot| {
+            let next = self.records.get(*slot).next;
+            (next != NONE).then_some(next)
+        })
     }
 
     /// Awaits the users of the next holds in a FIFO.
