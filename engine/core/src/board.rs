@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, NodeId, ProductId, ReservationId, UserId};
 
-use crate::gate::{Applied, AppliedCell, Filter, Gate};
+use crate::gate::{Applied, AppliedCell, Filter, Filters, Gate};
 
 /// What clients wait while the leader's gate is shut, milliseconds.
 const SHUT_RETRY_AFTER_MS: u32 = 50;
@@ -30,13 +30,13 @@ pub struct Board {
     applied: AppliedCell,
     /// Read rounds.
     pub rounds: Rounds,
-    buyers: Filter,
-    known: Filter,
+    buyers: Filters,
+    known: Filters,
     seed: u64,
 }
 
 impl Board {
-    /// The board of `node`, for filters of `keys` keys each; `seed` keeps clients from choosing ids that collide.
+    /// The board of `node`, for filters of `keys` keys each, which grow; `seed` keeps clients from choosing ids that collide.
     pub fn new(node: NodeId, keys: usize, seed: u64) -> Self {
         Self {
             node,
@@ -45,8 +45,8 @@ impl Board {
             admitting: AtomicBool::new(true),
             applied: AppliedCell::new(Applied::default()),
             rounds: Rounds::default(),
-            buyers: Filter::with_capacity(keys),
-            known: Filter::with_capacity(keys),
+            buyers: Filters::with_capacity(keys),
+            known: Filters::with_capacity(keys),
             seed,
         }
     }
@@ -129,6 +129,18 @@ impl Board {
     pub fn set_known(&self, id: ReservationId, is: bool) {
         let hash = self.known_hash(id);
         if is { self.known.insert(hash) } else { self.known.remove(hash) }
+    }
+
+    /// Reads what [`Board::set_buyer`] will look at first, ahead of it. Replica thread only.
+    #[inline]
+    pub fn touch_buyer(&self, product: ProductId, user: UserId) -> u64 {
+        self.buyers.touch(self.buyer_hash(product, user))
+    }
+
+    /// Reads what [`Board::set_known`] will look at first, ahead of it. Replica thread only.
+    #[inline]
+    pub fn touch_known(&self, id: ReservationId) -> u64 {
+        self.known.touch(self.known_hash(id))
     }
 
     /// Forgets both filters, before they are filled from a loaded ledger. Replica thread only, gate shut.

@@ -10,7 +10,7 @@ use std::thread;
 
 use proptest::prelude::*;
 use sluice_core::gate::filter::SLOTS_PER_KEY;
-use sluice_core::gate::{Filter, Notice, Posted, Tokens};
+use sluice_core::gate::{Filter, Filters, Notice, Posted, Tokens};
 
 const STRIPES: usize = 8;
 const MILLION: u64 = 1_000_000;
@@ -163,6 +163,33 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The same of filters that begin with room for four keys, and grow several times in nearly every run. Fewer
+    /// buckets than keys: in some filter or other, most have twins.
+    #[test]
+    fn filters_never_miss_while_they_grow(acts in prop::collection::vec((0..4_u8, 0..200_u64, 0..4_u64), 0..600)) {
+        let filters = Filters::with_capacity(1);
+        let mut counts = HashMap::<u64, u32>::new();
+        for (act, fingerprint, bucket) in acts {
+            let hash = (fingerprint * 0x0100) << 48 | bucket;
+            let count = counts.entry(hash).or_default();
+            if act > 0 {
+                filters.touch(hash);
+                filters.insert(hash);
+                *count += 1;
+            } else if *count > 0 {
+                filters.remove(hash);
+                *count -= 1;
+            }
+            prop_assert!(counts.iter().all(|(hash, count)| *count == 0 || filters.maybe_contains(*hash)));
+        }
+        let depth = filters.depth();
+        filters.clear();
+        prop_assert_eq!((filters.depth(), filters.saturated()), (depth, 0));
+        prop_assert!(counts.keys().all(|hash| !filters.maybe_contains(*hash)));
+    }
+}
+
 const SEED: u64 = 42;
 
 /// As many keys as make a table of 2¹⁶ buckets as full as it is meant to be.
@@ -216,6 +243,58 @@ fn an_overfull_filter_says_maybe() {
         filter.remove(Filter::hash(1, user, SEED));
     }
     assert!(filter.saturated() > 0, "saturation is for ever");
+}
+
+#[test]
+fn filters_with_thirty_times_the_keys_they_were_made_for_are_rarely_wrong() {
+    let expected = FULL / 16;
+    let filters = Filters::with_capacity(expected as usize);
+    for user in 0..30 * expected {
+        filters.insert(Filter::hash(1, user, SEED));
+    }
+    // One for what was expected, and as many as doublings.
+    assert_eq!((filters.depth(), filters.saturated()), (5, 0));
+    assert!((0..30 * expected).all(|user| filters.maybe_contains(Filter::hash(1, user, SEED))));
+    let wrong =
+        (0..MILLION).filter(|user| filters.maybe_contains(Filter::hash(u64::MAX, *user, SEED))).count();
+    // Each of the five is wrong as often as a full filter is.
+    assert!((200..=400).contains(&wrong), "{wrong} false positives in a million");
+    let bytes = filters.bytes() / (30 * expected);
+    assert!(bytes <= 8, "{bytes} bytes for each key");
+}
+
+#[test]
+fn filters_do_not_grow_because_keys_come_and_go() {
+    let keys = FULL / 16;
+    let filters = Filters::with_capacity(keys as usize);
+    for user in 0..200 * keys {
+        filters.insert(Filter::hash(1, user, SEED));
+        if let Some(oldest) = user.checked_sub(2 * keys) {
+            filters.remove(Filter::hash(1, oldest, SEED));
+        }
+    }
+    assert_eq!((filters.depth(), filters.saturated()), (2, 0));
+    // What may lie in either filter stays when it is removed, one in ten thousand.
+    let stayed = (0..198 * keys).filter(|user| filters.maybe_contains(Filter::hash(1, *user, SEED))).count();
+    assert!(stayed < 198 * keys as usize / 2000, "{stayed} keys stayed");
+    let kept = 198 * keys..200 * keys;
+    assert!(kept.clone().all(|user| filters.maybe_contains(Filter::hash(1, user, SEED))));
+}
+
+#[test]
+fn a_twin_in_another_filter_is_not_removed_instead() {
+    let filters = Filters::with_capacity(1);
+    let key = |fingerprint: u64, bucket: u64| fingerprint << 48 | bucket;
+    // Four keys fill the first filter, where these two are twins; in the second, of four buckets, they share none.
+    let (ours, twin) = (key(0x4333, 0), key(0x4333, 1));
+    let others = [0x1111, 0x2222, 0x3333].map(|fingerprint| key(fingerprint, 0));
+    others.into_iter().chain([ours, twin]).for_each(|hash| filters.insert(hash));
+    assert_eq!(filters.depth(), 2);
+    filters.remove(twin);
+    assert!(filters.maybe_contains(ours), "it went with its twin");
+    filters.remove(ours);
+    filters.remove(others[0]);
+    assert!(!filters.maybe_contains(ours) && !filters.maybe_contains(others[0]), "one filter had them");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 use sluice_core::gate::seqlock::Seqlock;
-use sluice_core::gate::{Applied, AppliedCell, Filter, Tokens};
+use sluice_core::gate::{Applied, AppliedCell, Filter, Filters, Tokens};
 
 /// Most concurrency bugs need two; the third is for good measure.
 const PREEMPTIONS: usize = 3;
@@ -306,4 +306,46 @@ fn a_key_is_not_hidden_by_saturation() {
             assert_eq!(filter.saturated(), 1);
         });
     }
+}
+
+/// Four keys fill the first filter of this size. Whoever sees an index finds the keys that came with it, in a filter that
+/// came with them; and nobody misses a key because another filter appears, or because its twin goes.
+#[test]
+fn no_key_is_missed_while_filters_grow() {
+    explore(|swapped| {
+        let shared = Arc::new((Filters::with_capacity(1), AppliedCell::new(Applied::default())));
+        [0x1111, 0x2222, 0x3333, 0x4444].into_iter().for_each(|other| shared.0.insert(key(other, 0)));
+        let write = |(filters, applied): &(Filters, AppliedCell)| {
+            filters.insert(key(0x1111, 0));
+            applied.publish(Applied { index: 1, now_ms: 1 });
+            filters.remove(key(0x1111, 0));
+            filters.remove(key(0x2222, 0));
+        };
+        let read = |(filters, applied): &(Filters, AppliedCell)| {
+            let index = applied.read().index;
+            assert!(filters.maybe_contains(key(0x1111, 0)), "one of two was there all the time");
+            assert!(index == 0 || filters.depth() == 2);
+        };
+        race(swapped, &shared, write, read);
+        assert!(shared.0.maybe_contains(key(0x1111, 0)));
+        assert!(!shared.0.maybe_contains(key(0x2222, 0)));
+    });
+}
+
+#[test]
+fn a_key_of_a_new_filter_is_found_by_whoever_sees_its_index() {
+    explore(|swapped| {
+        let shared = Arc::new((Filters::with_capacity(1), AppliedCell::new(Applied::default())));
+        [0x2222, 0x3333, 0x4444, 0x5555].into_iter().for_each(|other| shared.0.insert(key(other, 0)));
+        let write = |(filters, applied): &(Filters, AppliedCell)| {
+            filters.insert(key(0x1111, 0));
+            applied.publish(Applied { index: 1, now_ms: 1 });
+        };
+        let read = |(filters, applied): &(Filters, AppliedCell)| {
+            if applied.read().index == 1 {
+                assert!(filters.maybe_contains(key(0x1111, 0)), "in a filter that the reader did not see");
+            }
+        };
+        race(swapped, &shared, write, read);
+    });
 }

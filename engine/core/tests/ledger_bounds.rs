@@ -6,9 +6,9 @@
 mod ledger_support;
 
 use ledger_support::{Observed, Told};
-use sluice_core::ledger::command::{Batch, EntryError, Group, Put, Reserve};
+use sluice_core::ledger::command::{Batch, ChangeStock, EntryError, Group, Put, Reserve};
 use sluice_core::ledger::effect::{Change, Ignore};
-use sluice_core::ledger::settings::{FORGET_MAX, SWEEP_MAX, Settings};
+use sluice_core::ledger::settings::{COMMAND_SWEEP_MIN, COMMANDS_SWEEP_MAX, FORGET_MAX, SWEEP_MAX, Settings};
 use sluice_core::ledger::{Applied, Ledger};
 use sluice_protocol::{ProductId, ReservationId, State, Status, UserId};
 
@@ -78,12 +78,97 @@ fn a_hold_that_no_sweep_has_reached_reads_and_answers_as_expired() {
 
 #[test]
 fn a_reserve_is_not_refused_for_units_that_no_sweep_has_reached() {
-    let count = 3 * SWEEP_MAX as u64;
+    let count = COMMANDS_SWEEP_MAX as u64;
     let mut observed = many_holds(count);
     let all = Reserve { id: u128::MAX, product: 1, user: 7, quantity: count as u32 };
     let told = observed.apply(1100, vec![Group::Reserve(vec![all])]);
     assert_eq!(told.answers[0].status(), Some(Status::Reserved));
     assert_eq!(expired(&told), count as usize);
+}
+
+/// What one command may expire, and then what the entry may on behalf of time.
+const MOST: usize = COMMANDS_SWEEP_MAX + COMMAND_SWEEP_MIN + SWEEP_MAX;
+
+#[test]
+fn a_reserve_of_more_than_an_entry_may_sweep_is_busy_until_it_is_reserved() {
+    let count = 2 * MOST as u64 + 1;
+    let mut observed = many_holds(count);
+    let all = |id| Group::Reserve(vec![Reserve { id, product: 1, user: 7, quantity: count as u32 }]);
+    for _ in 0..2 {
+        let told = observed.apply(1100, vec![all(u128::MAX)]);
+        assert_eq!(told.answers[0].status(), Some(Status::Busy));
+        assert_eq!(expired(&told), MOST);
+        assert_eq!(observed.ledger.reservation(ReservationId(u128::MAX)), None, "it claims nothing");
+    }
+    observed.reload();
+    let told = observed.apply(1100, vec![all(u128::MAX)]);
+    assert_eq!(told.answers[0].status(), Some(Status::Reserved));
+    assert_eq!(expired(&told), 1);
+}
+
+#[test]
+fn the_commands_of_an_entry_share_what_it_may_sweep_and_small_ones_are_served_all_the_same() {
+    const SMALL: usize = 100;
+    let mut observed = Observed::new(SETTINGS, 1);
+    let many = 3 * MOST as u64;
+    let few = (SMALL * COMMAND_SWEEP_MIN) as u64;
+    observed.apply(1000, vec![put(1, many, 100), put(2, few, 100)]);
+    observed.apply(1000, vec![reserve(1..u128::from(many) + 1, 1)]);
+    let first = 1_u128 << 32;
+    observed.apply(1000, vec![reserve(first..first + u128::from(few), 2)]);
+    let greedy = (0..5).map(|id| Reserve { id: u128::MAX - id, product: 1, user: 7, quantity: many as u32 });
+    let small = |id| Reserve { id, product: 2, user: id as u64, quantity: COMMAND_SWEEP_MIN as u32 };
+    let small = (0..SMALL).map(|id| small((2 << 32) + id as u128));
+    let told = observed.apply(1100, vec![Group::Reserve(greedy.chain(small).collect())]);
+    let (greedy, small) = told.answers.split_at(5);
+    assert!(greedy.iter().all(|answer| answer.status() == Some(Status::Busy)));
+    assert!(small.iter().all(|answer| answer.status() == Some(Status::Reserved)));
+    let commands = COMMANDS_SWEEP_MAX + (5 + SMALL) * COMMAND_SWEEP_MIN;
+    assert_eq!(expired(&told), commands + SWEEP_MAX);
+}
+
+#[test]
+fn nobody_is_refused_for_a_limit_while_holds_are_due_that_no_sweep_has_reached() {
+    let mut observed = Observed::new(SETTINGS, 1);
+    let limited = |limit| Put {
+        product: 1,
+        stock: Some(1 << 20),
+        opens_ms: 0,
+        closes_ms: 0,
+        per_user_limit: limit,
+        hold_ms: 100,
+        unlimited: false,
+    };
+    let count = (MOST + COMMANDS_SWEEP_MAX) as u128;
+    observed.apply(1000, vec![Group::Put(vec![limited(1)]), reserve(1..count + 1, 1)]);
+    // The last one's hold is over, and far down the list.
+    let again = Reserve { id: u128::MAX, product: 1, user: count as u64, quantity: 1 };
+    let told = observed.apply(1100, vec![Group::Reserve(vec![again])]);
+    assert_eq!((told.answers[0].status(), expired(&told)), (Some(Status::Busy), MOST));
+    let told = observed.apply(1100, vec![Group::Reserve(vec![again])]);
+    assert_eq!(told.answers[0].status(), Some(Status::Reserved), "its turn in the list has come");
+    let told = observed.apply(1100, vec![Group::Confirm(vec![count])]);
+    assert_eq!(told.answers[0].status(), Some(Status::Expired), "paid late, and the limit is used up");
+}
+
+#[test]
+fn a_late_payment_or_a_write_off_that_must_sweep_too_much_settles_nothing() {
+    let mut observed = Observed::new(SETTINGS, 1);
+    let due = 2 * MOST as u32;
+    let hold = |id, quantity| Group::Reserve(vec![Reserve { id, product: 1, user: 9, quantity }]);
+    observed.apply(1000, vec![put(1, u64::from(due), 100), hold(u128::MAX, due)]);
+    // The large hold ends; then small ones take all its units, and end in their turn.
+    observed.apply(1100, vec![]);
+    observed.apply(1100, vec![reserve(1..u128::from(due) + 1, 1)]);
+    let write_off = Group::WriteOff(vec![ChangeStock { id: 1 << 99, product: 1, quantity: due }]);
+    let told = observed.apply(1200, vec![Group::Confirm(vec![u128::MAX]), write_off]);
+    let statuses: Vec<_> = told.answers.iter().filter_map(|answer| answer.status()).collect();
+    assert_eq!(statuses, [Status::Busy, Status::Busy]);
+    assert_eq!(observed.ledger.reservation(ReservationId(1 << 99)), None);
+    observed.apply(1200, vec![]);
+    observed.apply(1200, vec![]);
+    let told = observed.apply(1200, vec![Group::Confirm(vec![u128::MAX])]);
+    assert_eq!(told.answers[0].status(), Some(Status::Confirmed), "the units were there all the time");
 }
 
 #[test]

@@ -125,8 +125,7 @@ sections! {
         flights_queue_max: usize = "flights-queue-max", "4096", Kind::count(16, 1 << 20);
         /// Requests of one net thread that may be with the replica; more hear `Busy`.
         requests_in_flight_max: usize = "requests-in-flight-max", "250000", Kind::count(1024, 10_000_000);
-        /// Records for which room is made at the start, so that tables need not grow during a sale; and keys for which
-        /// the filters in front of the ledger stay sharp.
+        /// Records for which tables and filters have room from the start. Beyond it they grow, a little at a time.
         records_expected: usize = "records-expected", "1000000", Kind::count(1_000, 200_000_000);
         /// Log steps queued for the write-ahead log's thread.
         appends_queue_max: usize = "appends-queue-max", "64", Kind::count(2, 4096);

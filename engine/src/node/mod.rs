@@ -101,7 +101,10 @@ impl Node {
         let identity = (opened.identity.cluster, opened.identity.node);
         // The cell is this process's own and empty.
         let _ = metrics.identity.set(Identity { cluster: identity.0, node: identity.1 });
-        let board = Arc::new(Board::new(identity.1, config.limits.records_expected, opened.seed));
+        // Filters that begin with room for what is there already are one deep, and asked at one place.
+        let records = opened.recovered.ledger.totals().records as usize;
+        let keys = config.limits.records_expected.max(records + records / 4);
+        let board = Arc::new(Board::new(identity.1, keys, opened.seed));
         let shared = Arc::new(shared(config, Arc::clone(&board), clock, metrics, health));
         let replica_config = ReplicaConfig {
             node: identity.1,

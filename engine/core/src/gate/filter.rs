@@ -20,12 +20,14 @@
 //! False positives: 8 slots × the share in use × 2⁻¹⁶, and the share of saturated buckets, which stays far below
 //! that (see the tests).
 //!
-//! Deliberately not here: growing (build a larger one and swap it), more than one writer.
+//! Deliberately not here: growing ([`super::filters`]), more than one writer.
 
 use std::fmt;
 use std::hash::BuildHasher;
 
 use foldhash::quality::FixedState;
+#[cfg(not(loom))]
+use zerocopy::FromZeros;
 
 use super::sync::{AtomicU64, Ordering};
 
@@ -48,6 +50,9 @@ const FREE: u64 = 0;
 
 /// Fingerprints are 1 ..= 0xFFFE.
 const FINGERPRINTS: u64 = 0xFFFE;
+
+/// Buckets in a page of memory.
+const PAGE_BUCKETS: u64 = 4096 / 8;
 
 /// An approximate set of hashes. One thread writes, any number read.
 pub struct Filter {
@@ -75,7 +80,17 @@ impl Filter {
     /// the answers then drift towards *maybe*.
     pub fn with_capacity(keys: usize) -> Self {
         let buckets = keys.saturating_mul(SLOTS_PER_KEY).div_ceil(SLOTS).next_power_of_two().max(2);
-        Self { buckets: (0..buckets).map(|_| AtomicU64::new(0)).collect(), saturated: AtomicU64::new(0) }
+        Self { buckets: zeroed(buckets), saturated: AtomicU64::new(0) }
+    }
+
+    /// Keys that there is room for.
+    pub fn capacity(&self) -> u64 {
+        (self.buckets.len() * SLOTS / SLOTS_PER_KEY) as u64
+    }
+
+    /// Bytes of its buckets.
+    pub fn bytes(&self) -> u64 {
+        size_of_val(&*self.buckets) as u64
     }
 
     /// Hashes a pair of words (product and user; the halves of an id). The seed is a secret of the process:
@@ -93,6 +108,23 @@ impl Filter {
             let word = self.buckets[bucket].load(Ordering::Acquire);
             word == SATURATED || find(word, fingerprint).is_some()
         })
+    }
+
+    /// Reads the two buckets of a key. To be called for several keys in a row, well ahead of what will be done with them:
+    /// then the processor waits for all of their memory at once.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u64 {
+        let Place { even, odd, .. } = self.place(hash);
+        self.word(even) ^ self.word(odd)
+    }
+
+    /// Makes the operating system provide a page of memory, if there are so many. Writer only.
+    pub(super) fn touch_page(&self, page: u64) {
+        let bucket = page.saturating_mul(PAGE_BUCKETS);
+        if let Some(bucket) = usize::try_from(bucket).ok().and_then(|bucket| self.buckets.get(bucket)) {
+            // A store of what is there: only the writer ever stores.
+            bucket.store(bucket.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// Adds a key. A key added twice takes two slots and must be removed twice. Writer only.
@@ -185,6 +217,18 @@ impl Filter {
     fn store(&self, bucket: usize, word: u64) {
         self.buckets[bucket].store(word, Ordering::Release);
     }
+}
+
+/// Empty buckets. Zeroed by the allocator, which for large ones gets zeroed pages from the operating system and touches none.
+#[cfg(not(loom))]
+fn zeroed(buckets: usize) -> Box<[AtomicU64]> {
+    <[AtomicU64]>::new_box_zeroed_with_elems(buckets)
+        .expect("memory for a filter, which is bounded by its keys")
+}
+
+#[cfg(loom)]
+fn zeroed(buckets: usize) -> Box<[AtomicU64]> {
+    (0..buckets).map(|_| AtomicU64::new(0)).collect()
 }
 
 /// The lowest slot that holds the fingerprint, or with [`FREE`] the lowest free one.

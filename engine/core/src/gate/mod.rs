@@ -7,12 +7,13 @@
 //! the log the reservations that would be refused; the ledger never relies on it.
 //!
 //! Beside the tokens: [`Notice`] and [`AppliedCell`], what the replica publishes of committed state, and
-//! [`Filter`], the approximate sets of who has what. All of it is lock-free and without `unsafe`, and runs
+//! [`Filters`], the approximate sets of who has what. All of it is lock-free and without `unsafe`, and runs
 //! under loom (`tests/gate_loom.rs`).
 //!
 //! Deliberately not here: the doubt path, saying no, parking (the desk); when a gate opens and shuts (the board).
 
 pub mod filter;
+pub mod filters;
 pub mod notice;
 pub mod seqlock;
 pub mod stripe;
@@ -26,6 +27,7 @@ use papaya::{HashMap, HashMapRef, LocalGuard};
 use sluice_protocol::ProductId;
 
 pub use filter::Filter;
+pub use filters::Filters;
 pub use notice::{Applied, AppliedCell, Notice, Posted};
 pub use stripe::Tokens;
 

@@ -11,9 +11,10 @@ use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, State, Sta
 
 use super::command::{ArchivedChangeStock, ArchivedPut};
 use super::effect::{Change, Effects};
+use super::expiry::Due;
 use super::product::Product;
 use super::records::{Kind, Payload, Record};
-use super::settings::PRODUCTS_MAX;
+use super::settings::{PRODUCTS_MAX, SWEEP_RETRY_MS};
 use super::turn::Turn;
 
 /// Events of products involve no user.
@@ -110,8 +111,10 @@ impl<E: Effects> Turn<'_, E> {
             Ok(slot) => slot,
             Err(answer) => return answer,
         };
-        while !self.ledger.products.get(slot).has_free(ask.quantity) {
-            if !self.expire_due_of(slot) {
+        match self.make_free(slot, ask.quantity, &mut 0) {
+            Ok(()) => {}
+            Err(Due::TooMany) => return Answer::busy(SWEEP_RETRY_MS),
+            Err(_) => {
                 let product = self.ledger.products.get(slot);
                 let (free, held, due_ms) = (product.free(), product.held(), product.holds.due_ms());
                 return self.refuse(&ask, Answer::insufficient(self.at, free, held, due_ms));

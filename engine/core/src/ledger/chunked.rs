@@ -13,32 +13,30 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// Rows in chunks of `N`, a power of two.
 pub(super) struct Chunked<T, const N: usize> {
-    chunks: Vec<Chunk<T, N>>,
+    chunks: Vec<Chunk<T>>,
     len: u32,
 }
 
-/// Sharing must not move the rows, so a box goes into the `Arc` and comes out again as it is.
-#[expect(clippy::redundant_allocation, reason = "an Arc of the rows themselves would copy them")]
-enum Chunk<T, const N: usize> {
-    Owned(Box<[T; N]>),
-    Shared(Arc<Box<[T; N]>>),
+/// Room for `N` rows, and those pushed so far: what is not used is not written either. Sharing must not move the rows,
+/// so a vector goes into the `Arc` and comes out again as it is.
+enum Chunk<T> {
+    Owned(Vec<T>),
+    Shared(Arc<Vec<T>>),
 }
 
 /// A frozen chunk: its first row's number, and its rows that were in use.
-#[expect(clippy::redundant_allocation, reason = "an Arc of the rows themselves would copy them")]
-pub(super) struct Frozen<T, const N: usize> {
+pub(super) struct Frozen<T> {
     pub(super) first: u32,
-    len: usize,
-    rows: Arc<Box<[T; N]>>,
+    rows: Arc<Vec<T>>,
 }
 
-impl<T, const N: usize> Frozen<T, N> {
+impl<T> Frozen<T> {
     pub(super) fn rows(&self) -> &[T] {
-        &self.rows[..self.len]
+        &self.rows
     }
 }
 
-impl<T: Clone + Default, const N: usize> Chunked<T, N> {
+impl<T: Clone, const N: usize> Chunked<T, N> {
     pub(super) fn new() -> Self {
         const { assert!(N.is_power_of_two()) }
         Self { chunks: Vec::new(), len: 0 }
@@ -58,11 +56,12 @@ impl<T: Clone + Default, const N: usize> Chunked<T, N> {
     pub(super) fn push(&mut self, row: T) -> u32 {
         let slot = self.len;
         assert!(slot < NONE, "the caller bounds its rows well below the number that means none");
-        if slot as usize == self.chunks.len() * N {
-            self.chunks.push(Chunk::Owned(empty_chunk()));
+        let at = slot as usize / N;
+        if at == self.chunks.len() {
+            self.chunks.push(Chunk::Owned(Vec::with_capacity(N)));
         }
+        self.owned(at).push(row);
         self.len += 1;
-        *self.get_mut(slot) = row;
         slot
     }
 
@@ -78,11 +77,16 @@ impl<T: Clone + Default, const N: usize> Chunked<T, N> {
     #[inline]
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut T {
         let slot = slot as usize;
-        if let Chunk::Shared(_) = self.chunks[slot / N] {
-            self.take_back(slot / N);
+        &mut self.owned(slot / N)[slot % N]
+    }
+
+    #[inline]
+    fn owned(&mut self, at: usize) -> &mut Vec<T> {
+        if let Chunk::Shared(_) = self.chunks[at] {
+            self.take_back(at);
         }
-        match &mut self.chunks[slot / N] {
-            Chunk::Owned(rows) => &mut rows[slot % N],
+        match &mut self.chunks[at] {
+            Chunk::Owned(rows) => rows,
             Chunk::Shared(_) => unreachable!("a chunk that was taken back is owned"),
         }
     }
@@ -99,48 +103,43 @@ impl<T: Clone + Default, const N: usize> Chunked<T, N> {
                 Chunk::Owned(rows) => rows,
                 Chunk::Shared(rows) => &**rows,
             };
-            ((at * N) as u32, &rows[..self.rows_of(at)])
+            ((at * N) as u32, rows.as_slice())
         })
     }
 
     /// Shares every chunk with the caller.
-    pub(super) fn freeze(&mut self) -> Vec<Frozen<T, N>> {
+    pub(super) fn freeze(&mut self) -> Vec<Frozen<T>> {
         let mut frozen = Vec::with_capacity(self.chunks.len());
         for at in 0..self.chunks.len() {
             let rows = match self.chunks.swap_remove(at) {
                 Chunk::Owned(rows) => Arc::new(rows),
                 Chunk::Shared(rows) => rows,
             };
-            frozen.push(Frozen { first: (at * N) as u32, len: self.rows_of(at), rows: Arc::clone(&rows) });
+            frozen.push(Frozen { first: (at * N) as u32, rows: Arc::clone(&rows) });
             self.put_back(at, Chunk::Shared(rows));
         }
         frozen
-    }
-
-    fn rows_of(&self, chunk: usize) -> usize {
-        (self.len as usize - chunk * N).min(N)
     }
 
     #[cold]
     fn take_back(&mut self, at: usize) {
         let rows = match self.chunks.swap_remove(at) {
             Chunk::Owned(rows) => rows,
-            Chunk::Shared(rows) => Arc::unwrap_or_clone(rows),
+            Chunk::Shared(rows) => Arc::try_unwrap(rows).unwrap_or_else(|rows| {
+                let mut copy = Vec::with_capacity(N);
+                copy.extend_from_slice(&rows);
+                copy
+            }),
         };
         self.put_back(at, Chunk::Owned(rows));
     }
 
     /// Undoes a `swap_remove`: the chunk that moved to `at` returns to the end.
-    fn put_back(&mut self, at: usize, chunk: Chunk<T, N>) {
+    fn put_back(&mut self, at: usize, chunk: Chunk<T>) {
         self.chunks.push(chunk);
         let last = self.chunks.len() - 1;
         self.chunks.swap(at, last);
     }
-}
-
-fn empty_chunk<T: Clone + Default, const N: usize>() -> Box<[T; N]> {
-    let rows = vec![T::default(); N].into_boxed_slice();
-    rows.try_into().unwrap_or_else(|_| unreachable!("the vector was made with N rows"))
 }
 
 #[cfg(test)]

@@ -23,6 +23,12 @@ pub trait Effects {
 
     /// The ledger began (`true`) or ceased (`false`) to remember an outcome for the id.
     fn known(&mut self, id: ReservationId, is: bool);
+
+    /// [`Effects::buyer`] may soon be told of these. Means nothing: whoever keeps a large table may fetch its line.
+    fn soon_buyer(&mut self, _: ProductId, _: UserId) {}
+
+    /// The same of [`Effects::known`].
+    fn soon_known(&mut self, _: ReservationId) {}
 }
 
 /// Watches nothing: replay, followers.

@@ -6,18 +6,20 @@
 //! is a pure function of the state, and a ledger that was loaded sweeps as the one that was saved.
 //!
 //! Expiry is by comparison with ledger time: a hold whose deadline has come *is* expired. A sweep only does
-//! the bookkeeping, so its bound can be any number without changing an answer.
+//! the bookkeeping, so its bound can be any number without changing what is true. A command is refused only when nothing
+//! of its product is due any more. Where that takes more sweeping than an entry may do, it is told so and claims nothing.
 
 use std::collections::BTreeSet;
 
 use rkyv::{Archive, Deserialize, Serialize};
 use sluice_protocol::{ProductId, ReservationId, State, UserId};
 
+use super::ahead::AHEAD;
 use super::chunked::NONE;
 use super::effect::{Change, Effects};
 use super::product::Product;
 use super::records::Records;
-use super::settings::{FORGET_MAX, SWEEP_MAX};
+use super::settings::{COMMAND_SWEEP_MIN, FORGET_MAX, SWEEP_MAX};
 use super::turn::Turn;
 
 /// Hold times of one product that may be in use at a time. Each change of a product's hold time adds one until
@@ -161,30 +163,55 @@ pub(super) fn unhold(records: &mut Records, agenda: &mut Agenda, product: &mut P
     agenda.move_due(at, before, product.holds.due_ms());
 }
 
+/// What a command found that wants a due hold of its product expired.
+pub(super) enum Due {
+    /// One was.
+    Expired,
+    /// None is due: what is free now is all there is.
+    None,
+    /// More are due than this entry may expire. Nothing may be refused, and the command must come again.
+    TooMany,
+}
+
 impl<E: Effects> Turn<'_, E> {
     /// Expires a bounded number of holds that are due, in the order of (deadline, product).
     pub(super) fn sweep(&mut self) {
+        let (mut last, mut awaited) = (NONE, 0);
         for _ in 0..SWEEP_MAX {
-            match self.ledger.agenda.first_due() {
-                Some((due_ms, product)) if due_ms <= self.at.time_ms => self.expire_first_of(product),
-                _ => break,
+            let due = self.ledger.agenda.first_due().filter(|(due_ms, _)| *due_ms <= self.at.time_ms);
+            let Some((_, product)) = due else { break };
+            let first = self.first_hold_of(product);
+            // A product that comes twice in a row will mostly come again.
+            if product != last {
+                (last, awaited) = (product, 0);
+            } else if awaited == 0 {
+                self.ledger.await_holds(first);
+                awaited = AHEAD - 1;
+            } else {
+                awaited -= 1;
             }
+            self.expire(first);
         }
     }
 
-    /// Expires one due hold of a product, the first to end; false if none is due.
-    pub(super) fn expire_due_of(&mut self, product: u32) -> bool {
+    /// Expires one due hold of a product, the first to end, for a command that has expired `swept` before.
+    pub(super) fn expire_due_of(&mut self, product: u32, swept: &mut usize) -> Due {
         let due_ms = self.ledger.products.get(product).holds.due_ms();
-        let is_due = due_ms != 0 && due_ms <= self.at.time_ms;
-        if is_due {
-            self.expire_first_of(product);
+        if due_ms == 0 || due_ms > self.at.time_ms {
+            return Due::None;
         }
-        is_due
+        if *swept >= COMMAND_SWEEP_MIN {
+            let Some(left) = self.sweeps_left.checked_sub(1) else { return Due::TooMany };
+            self.sweeps_left = left;
+        }
+        *swept += 1;
+        self.expire(self.first_hold_of(product));
+        Due::Expired
     }
 
-    fn expire_first_of(&mut self, product: u32) {
+    fn first_hold_of(&self, product: u32) -> u32 {
         let first = self.ledger.products.get(product).holds.first();
-        self.expire(first.expect("a product with a deadline on the agenda holds something"));
+        first.expect("a product with a deadline on the agenda holds something")
     }
 
     /// Ends a hold at its deadline.
@@ -222,7 +249,7 @@ impl<E: Effects> Turn<'_, E> {
     /// Forgets a bounded number of outcomes that ended long enough ago.
     pub(super) fn forget(&mut self) {
         let retention_ms = self.ledger.settings.retention_ms;
-        for _ in 0..FORGET_MAX {
+        for number in 0..FORGET_MAX {
             let first = self.ledger.records.ends.ended.head;
             if first == NONE {
                 break;
@@ -231,6 +258,9 @@ impl<E: Effects> Turn<'_, E> {
             let ended_ms = self.ledger.records.get(first).time_ms;
             if self.at.time_ms - ended_ms < retention_ms {
                 break;
+            }
+            if number % AHEAD == 0 {
+                self.ledger.await_ended(first);
             }
             let id = self.ledger.records.forget();
             self.effects.known(ReservationId(id), false);

@@ -25,8 +25,8 @@ use thiserror::Error;
 
 use super::Ledger;
 use super::chunked::Frozen;
-use super::product::{PRODUCTS_PER_CHUNK, Product};
-use super::records::{Ends, RECORDS_PER_CHUNK, Record};
+use super::product::Product;
+use super::records::{Ends, Record};
 use super::settings::Settings;
 
 /// The format this build writes.
@@ -94,8 +94,8 @@ pub enum ImageError {
 /// A frozen ledger: the state at one index, to be written elsewhere while the ledger goes on.
 pub struct Image {
     header: Header,
-    products: Vec<Frozen<Product, PRODUCTS_PER_CHUNK>>,
-    records: Vec<Frozen<Record, RECORDS_PER_CHUNK>>,
+    products: Vec<Frozen<Product>>,
+    records: Vec<Frozen<Record>>,
 }
 
 impl fmt::Debug for Image {

@@ -6,16 +6,18 @@
 //!
 //! The map, in the order of reading:
 //! - [`command`]: what an entry says; [`effect`]: what applying it tells; [`settings`]: agreed bounds
-//! - `turn`: one entry's turn: time, commands in order, then the sweeps
+//! - `turn`: one entry's turn: time, commands in order, then the sweeps; `ahead`: their memory, awaited together
 //! - `reservation`: reserve, confirm, cancel, resolve; `admin`: put, restock, write off, seal
 //! - `product`: terms and counters; `quota`: units by user; `expiry`: deadlines; `records`: ids and outcomes
-//! - `chunked`: tables that freeze without copying; [`image`]: their bytes; `load`: the way back
+//! - `chunked`: rows that freeze without copying; [`image`]: their bytes; `load`: the way back
+//! - `table`: hash tables that grow a little at a time
 //! - `view`: what may be read
 //!
 //! Deliberately not here: clocks, randomness, and who leads. The seed scatters hash tables, and no byte of the
 //! state depends on it.
 
 mod admin;
+pub(crate) mod ahead;
 mod chunked;
 pub mod command;
 pub mod effect;
@@ -27,6 +29,7 @@ mod quota;
 mod records;
 mod reservation;
 pub mod settings;
+mod table;
 mod turn;
 mod view;
 

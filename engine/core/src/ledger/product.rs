@@ -6,21 +6,22 @@
 //! Deliberately not here: who may change what, and when; and the table of who has how many.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use rkyv::{Archive, Deserialize, Serialize};
 use sluice_protocol::ProductId;
 use sluice_protocol::request::Terms;
 use sluice_protocol::response::ProductView;
 
 use super::Standing;
-use super::chunked::Chunked;
+use super::chunked::{Chunked, NONE};
 use super::expiry::Holds;
+use super::table::{Entry, Hasher, Table, place};
 
 /// Rows of one chunk: what a write after a freeze may have to copy.
 pub(super) const PRODUCTS_PER_CHUNK: usize = 64;
+
+/// Shards of the table of ids, as a power of two: of a million products some 2,000 are moved at a time.
+const SHARD_BITS: u32 = 9;
 
 /// One product.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -219,12 +220,35 @@ impl Product {
     }
 }
 
+/// Where a product is.
+#[derive(Clone, Copy)]
+struct Known {
+    id: u64,
+    slot: u32,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { id: 0, slot: NONE }
+    }
+}
+
+impl Entry for Known {
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.slot == NONE
+    }
+
+    fn place(&self, hasher: &Hasher) -> u32 {
+        place(hasher.hash(self.id))
+    }
+}
+
 /// All products: by slot (the order of their creation), by id, and in the order of ids.
 pub(super) struct Products {
     pub(super) rows: Chunked<Product, PRODUCTS_PER_CHUNK>,
-    ids: HashTable<u32>,
+    ids: Table<Known, 4>,
     ordered: BTreeMap<u64, u32>,
-    hasher: FixedState,
     /// Slots whose standing may have changed since it was last asked for, each once.
     changed: Vec<u32>,
     is_changed: Vec<bool>,
@@ -234,9 +258,8 @@ impl Products {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             rows: Chunked::new(),
-            ids: HashTable::new(),
+            ids: Table::with_capacity(SHARD_BITS, 0, seed),
             ordered: BTreeMap::new(),
-            hasher: FixedState::with_seed(seed),
             changed: Vec::new(),
             is_changed: Vec::new(),
         }
@@ -248,13 +271,18 @@ impl Products {
 
     /// Bytes of the rows and of the tables beside them, roughly: a B-tree does not tell.
     pub(super) fn bytes(&self) -> u64 {
-        let beside = self.ids.allocation_size() + self.ordered.len() * size_of::<(u64, u32)>();
-        self.rows.bytes() + beside as u64
+        let ordered = self.ordered.len() * size_of::<(u64, u32)>();
+        self.rows.bytes() + self.ids.bytes() + ordered as u64
+    }
+
+    /// Entries of the table of ids that its growth has moved.
+    pub(super) fn moved(&self) -> u64 {
+        self.ids.moved()
     }
 
     #[inline]
     pub(super) fn find(&self, id: u64) -> Option<u32> {
-        self.ids.find(self.hasher.hash_one(id), |slot| self.rows.get(*slot).id == id).copied()
+        self.ids.find(self.ids.hash(id), |known| known.id == id, |_| true).map(|known| known.slot)
     }
 
     #[inline]
@@ -273,8 +301,7 @@ impl Products {
     pub(super) fn insert(&mut self, product: Product) -> u32 {
         let id = product.id;
         let slot = self.rows.push(product);
-        let Self { rows, ids, hasher, .. } = self;
-        ids.insert_unique(hasher.hash_one(id), slot, |slot| hasher.hash_one(rows.get(*slot).id));
+        self.ids.insert(self.ids.hash(id), Known { id, slot });
         self.ordered.insert(id, slot);
         self.is_changed.push(false);
         self.mark(slot);

@@ -5,13 +5,11 @@
 //!
 //! Deliberately not here: the limits, which belong to the products.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-
 use super::settings::PRODUCTS_MAX;
+use super::table::{Entry, Hasher, Table, place};
+
+/// Shards of the table, as a power of two: at ten million users some 2,500 are moved at a time.
+const SHARD_BITS: u32 = 12;
 
 /// Bits of a packed count; the rest is the product's slot. Sixteen bytes for an entry, not twenty-four.
 const UNITS_BITS: u32 = 44;
@@ -23,8 +21,8 @@ const _: () = assert!(PRODUCTS_MAX as u64 <= 1 << (u64::BITS - UNITS_BITS));
 const _: () = assert!(sluice_protocol::limits::STOCK_MAX <= UNITS_MAX);
 const _: () = assert!(size_of::<Quota>() == 16);
 
-/// One user's units of one product.
-#[derive(Clone, Copy)]
+/// One user's units of one product. Nobody is counted who has none, so no units mark a free place.
+#[derive(Clone, Copy, Default)]
 struct Quota {
     user: u64,
     packed: u64,
@@ -44,7 +42,19 @@ impl Quota {
     }
 
     fn is_of(&self, user: u64, product: u32) -> bool {
-        self.user == user && self.product() == product
+        (self.user == user) & (self.product() == product)
+    }
+}
+
+impl Entry for Quota {
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.units() == 0
+    }
+
+    #[inline]
+    fn place(&self, hasher: &Hasher) -> u32 {
+        place(hasher.hash((self.user, self.product())))
     }
 }
 
@@ -53,64 +63,67 @@ pub(super) struct TooMany;
 
 /// All quotas.
 pub(super) struct Quotas {
-    table: HashTable<Quota>,
-    hasher: FixedState,
+    table: Table<Quota, 4>,
 }
 
 impl Quotas {
     pub(super) fn with_capacity(capacity: usize, seed: u64) -> Self {
-        Self { table: HashTable::with_capacity(capacity), hasher: FixedState::with_seed(seed) }
+        Self { table: Table::with_capacity(SHARD_BITS, capacity, seed) }
     }
 
     pub(super) fn table_bytes(&self) -> u64 {
-        self.table.allocation_size() as u64
+        self.table.bytes()
+    }
+
+    /// Entries that the table's growth has moved.
+    pub(super) fn moved(&self) -> u64 {
+        self.table.moved()
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, user: u64, product: u32) -> u64 {
+        self.table.hash((user, product))
+    }
+
+    /// See [`Table::touch`].
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> bool {
+        self.table.touch(hash)
     }
 
     #[inline]
     pub(super) fn units(&self, user: u64, product: u32) -> u64 {
-        let hash = self.hasher.hash_one((user, product));
-        self.table.find(hash, |quota| quota.is_of(user, product)).map_or(0, Quota::units)
+        let found = self.table.find(self.hash(user, product), |quota| quota.is_of(user, product), |_| true);
+        found.map_or(0, Quota::units)
     }
 
-    /// Counts units for a user; true if these are the first.
+    /// Counts units for a user, at least one; true if these are the first.
     #[inline]
     pub(super) fn add(&mut self, user: u64, product: u32, units: u32) -> Result<bool, TooMany> {
-        let Self { table, hasher } = self;
-        let entry = table.entry(
-            hasher.hash_one((user, product)),
-            |quota| quota.is_of(user, product),
-            |quota| hasher.hash_one((quota.user, quota.product())),
-        );
-        match entry {
-            Entry::Vacant(entry) => {
-                entry.insert(Quota::new(user, product, u64::from(units)));
-                Ok(true)
-            }
-            Entry::Occupied(mut entry) => {
-                let sum = entry.get().units() + u64::from(units);
-                if sum > UNITS_MAX {
-                    return Err(TooMany);
-                }
-                entry.get_mut().packed += u64::from(units);
-                Ok(false)
-            }
+        assert!(units > 0, "nobody is counted who has nothing");
+        let hash = self.hash(user, product);
+        let Some(quota) = self.table.find_mut(hash, |quota| quota.is_of(user, product)) else {
+            self.table.insert(hash, Quota::new(user, product, u64::from(units)));
+            return Ok(true);
+        };
+        if quota.units() + u64::from(units) > UNITS_MAX {
+            return Err(TooMany);
         }
+        quota.packed += u64::from(units);
+        Ok(false)
     }
 
     /// Gives units back; true if these were the last.
     #[inline]
     pub(super) fn sub(&mut self, user: u64, product: u32, units: u32) -> bool {
-        let hash = self.hasher.hash_one((user, product));
-        let mut entry = self
-            .table
-            .find_entry(hash, |quota| quota.is_of(user, product))
-            .unwrap_or_else(|_| unreachable!("units that are given back were counted"));
-        let left =
-            entry.get().units().checked_sub(u64::from(units)).expect("no more is given back than counted");
+        let hash = self.hash(user, product);
+        let is = |quota: &Quota| quota.is_of(user, product);
+        let quota = self.table.find_mut(hash, is).expect("units that are given back were counted");
+        let left = quota.units().checked_sub(u64::from(units)).expect("no more is given back than counted");
         if left == 0 {
-            entry.remove();
+            self.table.remove(hash, is);
         } else {
-            *entry.get_mut() = Quota::new(user, product, left);
+            *quota = Quota::new(user, product, left);
         }
         left == 0
     }

@@ -5,22 +5,22 @@
 //! the stack of free rows. So a record leaves wherever it stands in constant time, and no list allocates.
 //!
 //! Row numbers are part of the replicated state: free rows are used last in, first out, on every replica alike.
-//! The table from id to row is not; it is built again from the rows.
+//! The table from id to row is not; it is built again from the rows. It holds no ids, only half of each id's hash: that
+//! moves an entry without a look at its row, and tells nearly every stranger from it.
 //!
 //! Deliberately not here: what the states mean to a product or a user.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use rkyv::{Archive, Deserialize, Serialize};
 use sluice_protocol::{State, Status};
 
 use super::chunked::{Chunked, NONE};
+use super::table::{Entry, Hasher, Table, place};
 
 /// Rows of one chunk: 256 KiB, which is what a write after a freeze may have to copy.
 pub(super) const RECORDS_PER_CHUNK: usize = 4096;
+
+/// Shards of the table of ids, as a power of two: at ten million ids some 2,500 are moved at a time.
+const SHARD_BITS: u32 = 12;
 
 /// What an id was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,12 +198,37 @@ pub(super) struct Ends {
     pub(super) ended_len: u32,
 }
 
+/// Where the record of an id is.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Of the id's hash.
+    place: u32,
+    slot: u32,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { place: 0, slot: NONE }
+    }
+}
+
+impl Entry for Known {
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.slot == NONE
+    }
+
+    #[inline]
+    fn place(&self, _: &Hasher) -> u32 {
+        self.place
+    }
+}
+
 /// All records.
 pub(super) struct Records {
     pub(super) rows: Chunked<Record, RECORDS_PER_CHUNK>,
     pub(super) ends: Ends,
-    ids: HashTable<u32>,
-    hasher: FixedState,
+    ids: Table<Known, 8>,
 }
 
 impl Records {
@@ -211,8 +236,7 @@ impl Records {
         Self {
             rows: Chunked::new(),
             ends: Ends { free: NONE, free_len: 0, ended: List::EMPTY, ended_len: 0 },
-            ids: HashTable::with_capacity(capacity),
-            hasher: FixedState::with_seed(seed),
+            ids: Table::with_capacity(SHARD_BITS, capacity, seed),
         }
     }
 
@@ -222,12 +246,32 @@ impl Records {
     }
 
     pub(super) fn table_bytes(&self) -> u64 {
-        self.ids.allocation_size() as u64
+        self.ids.bytes()
+    }
+
+    /// Entries of the table of ids that its growth has moved.
+    pub(super) fn moved(&self) -> u64 {
+        self.ids.moved()
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, id: u128) -> u64 {
+        self.ids.hash(id)
+    }
+
+    /// See [`Table::touch`].
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> bool {
+        self.ids.touch(hash)
     }
 
     #[inline]
     pub(super) fn find(&self, id: u128) -> Option<u32> {
-        self.ids.find(self.hasher.hash_one(id), |slot| self.rows.get(*slot).id == id).copied()
+        let hash = self.ids.hash(id);
+        let of_hash = place(hash);
+        let found =
+            self.ids.find(hash, |known| known.place == of_hash, |known| self.rows.get(known.slot).id == id);
+        found.map(|known| known.slot)
     }
 
     #[inline]
@@ -252,27 +296,23 @@ impl Records {
                 slot
             }
         };
-        let Self { rows, ids, hasher, .. } = self;
-        ids.insert_unique(hasher.hash_one(record.id), slot, |slot| hasher.hash_one(rows.get(*slot).id));
+        self.enter(record.id, slot);
         slot
+    }
+
+    fn enter(&mut self, id: u128, slot: u32) {
+        let hash = self.ids.hash(id);
+        self.ids.insert(hash, Known { place: place(hash), slot });
     }
 
     /// Enters a loaded row into the table of ids; false if its id is there already.
     pub(super) fn index_loaded(&mut self, slot: u32) -> bool {
-        let Self { rows, ids, hasher, .. } = self;
-        let id = rows.get(slot).id;
-        let entry = ids.entry(
-            hasher.hash_one(id),
-            |other| rows.get(*other).id == id,
-            |other| hasher.hash_one(rows.get(*other).id),
-        );
-        match entry {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(entry) => {
-                entry.insert(slot);
-                true
-            }
+        let id = self.rows.get(slot).id;
+        let is_new = self.find(id).is_none();
+        if is_new {
+            self.enter(id, slot);
         }
+        is_new
     }
 
     /// Puts a record that is in no list at the end of the ended ones.
@@ -301,8 +341,8 @@ impl Records {
         let slot = self.ends.ended.head;
         let id = self.get(slot).id;
         self.unend(slot);
-        let found = self.ids.find_entry(self.hasher.hash_one(id), |other| *other == slot);
-        found.unwrap_or_else(|_| unreachable!("every record in use is in the table of ids")).remove();
+        let found = self.ids.remove(self.ids.hash(id), |known| known.slot == slot);
+        assert!(found.is_some(), "every record in use is in the table of ids");
         *self.rows.get_mut(slot) = Record { next: self.ends.free, ..Record::default() };
         self.ends.free = slot;
         self.ends.free_len += 1;

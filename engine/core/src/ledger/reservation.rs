@@ -19,9 +19,10 @@ use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, State, Sta
 
 use super::command::ArchivedReserve;
 use super::effect::{Change, Effects};
-use super::expiry;
+use super::expiry::{self, Due};
 use super::quota::TooMany;
 use super::records::{Kind, Payload, Record};
+use super::settings::SWEEP_RETRY_MS;
 use super::turn::Turn;
 
 impl<E: Effects> Turn<'_, E> {
@@ -135,6 +136,7 @@ impl<E: Effects> Turn<'_, E> {
     /// Sees to it that the user may have the units and that they are free: what has expired of this product
     /// is swept first, as far as needed, so that a bounded sweep never sells too few.
     fn make_room(&mut self, product: u32, user: u64, quantity: u32) -> Result<(), Answer> {
+        let mut swept = 0;
         if self.ledger.products.get(product).is_limited_per_user() {
             loop {
                 let has = self.ledger.quotas.units(user, product);
@@ -143,14 +145,27 @@ impl<E: Effects> Turn<'_, E> {
                     break;
                 }
                 let limit = row.terms().per_user_limit;
-                if has == 0 || !self.expire_due_of(product) {
-                    return Err(Answer::limit_reached(self.at, limit, has));
+                // Who has nothing gains nothing by a sweep.
+                let due = if has == 0 { Due::None } else { self.expire_due_of(product, &mut swept) };
+                match due {
+                    Due::Expired => {}
+                    Due::None => return Err(Answer::limit_reached(self.at, limit, has)),
+                    Due::TooMany => return Err(Answer::busy(SWEEP_RETRY_MS)),
                 }
             }
         }
+        self.make_free(product, quantity, &mut swept).map_err(|due| match due {
+            Due::TooMany => Answer::busy(SWEEP_RETRY_MS),
+            _ => self.shortage(product),
+        })
+    }
+
+    /// Sweeps until so many units are free, or tells why not.
+    pub(super) fn make_free(&mut self, product: u32, quantity: u32, swept: &mut usize) -> Result<(), Due> {
         while !self.ledger.products.get(product).has_free(quantity) {
-            if !self.expire_due_of(product) {
-                return Err(self.shortage(product));
+            match self.expire_due_of(product, swept) {
+                Due::Expired => {}
+                due => return Err(due),
             }
         }
         Ok(())
@@ -191,10 +206,11 @@ impl<E: Effects> Turn<'_, E> {
         Answer::reserved(self.at, sequence, deadline_ms)
     }
 
-    /// Remembers a refusal, so that the id keeps it; `Full` and `Invalid` promise nothing and are not kept.
+    /// Remembers a refusal, so that the id keeps it; `Full`, `Busy` and `Invalid` promise nothing and are not kept.
     pub(super) fn refuse(&mut self, ask: &Payload, refusal: Answer) -> Answer {
-        let Some(status) =
-            refusal.status().filter(|status| !matches!(status, Status::Full | Status::Invalid))
+        let Some(status) = refusal
+            .status()
+            .filter(|status| !matches!(status, Status::Full | Status::Busy | Status::Invalid))
         else {
             return refusal;
         };
@@ -222,6 +238,8 @@ impl<E: Effects> Turn<'_, E> {
     fn retake(&mut self, slot: u32, record: &Record) -> Answer {
         let counted = match self.make_room(record.product, record.user, record.quantity) {
             Ok(()) => self.ledger.quotas.add(record.user, record.product, record.quantity).ok(),
+            // Nothing is settled: the payer may come again.
+            Err(answer) if answer.status() == Some(Status::Busy) => return answer,
             Err(_) => None,
         };
         let Some(is_first) = counted else {

@@ -6,8 +6,20 @@ use rkyv::{Archive, Deserialize, Serialize};
 /// How far one entry may move ledger time forward, milliseconds (Δ). A single mad stamp costs a minute.
 pub const ADVANCE_MS_MAX: u64 = 60_000;
 
-/// Holds that one entry may expire on behalf of time alone.
-pub const SWEEP_MAX: usize = 1024;
+/// Holds that one entry may expire on behalf of time alone. An entry makes fewer holds than this, so sweeping keeps up.
+pub const SWEEP_MAX: usize = 2048;
+
+/// Holds that one entry may expire on behalf of its commands, those of [`COMMAND_SWEEP_MIN`] not counted: what is due of
+/// a product is swept before a command is refused, and of a great sale that can be millions at once. A command for which
+/// this is not enough hears `Busy`, which claims nothing.
+pub const COMMANDS_SWEEP_MAX: usize = 4096;
+
+/// Holds that each command may expire in any case. Every hold has a unit, so whoever asks for no more units than this is
+/// never kept from units that are due, whatever else stands in the entry.
+pub const COMMAND_SWEEP_MIN: usize = 4;
+
+/// When to try again after such a `Busy`, milliseconds: sweeps take tens of entries for a hundred thousand holds.
+pub const SWEEP_RETRY_MS: u32 = 20;
 
 /// Outcomes that one entry may forget. An entry makes fewer records than this, so forgetting keeps up.
 pub const FORGET_MAX: usize = 4096;

@@ -6,9 +6,10 @@ use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, UserId};
 
 use super::Ledger;
+use super::ahead::AHEAD;
 use super::command::{ArchivedBatch, ArchivedGroup};
 use super::effect::{Change, Effects, Event};
-use super::settings::FULL_RETRY_MS;
+use super::settings::{COMMANDS_SWEEP_MAX, FULL_RETRY_MS};
 
 /// The ledger while it applies one entry, and whoever watches.
 pub(super) struct Turn<'a, E> {
@@ -16,12 +17,14 @@ pub(super) struct Turn<'a, E> {
     pub(super) effects: &'a mut E,
     /// The entry's index, and the time at which all of it happens.
     pub(super) at: At,
+    /// Holds that its commands may still expire.
+    pub(super) sweeps_left: usize,
 }
 
 impl<'a, E: Effects> Turn<'a, E> {
     pub(super) fn new(ledger: &'a mut Ledger, effects: &'a mut E) -> Self {
         let at = ledger.at();
-        Self { ledger, effects, at }
+        Self { ledger, effects, at, sweeps_left: COMMANDS_SWEEP_MAX }
     }
 
     /// Carries out the commands, then the sweeps. Returns how many commands there were.
@@ -34,25 +37,42 @@ impl<'a, E: Effects> Turn<'a, E> {
 
     fn group(&mut self, group: &ArchivedGroup) -> u32 {
         match group {
-            ArchivedGroup::Reserve(items) => self.each(items, |turn, item| turn.reserve(item)),
-            ArchivedGroup::Confirm(ids) => self.each(ids, |turn, id| turn.confirm(id.to_native())),
-            ArchivedGroup::Cancel(items) => {
-                self.each(items, |turn, item| turn.cancel(item.id.to_native(), item.reason.to_native()))
+            ArchivedGroup::Reserve(items) => {
+                self.each(items, Self::await_reserves, |turn, item| turn.reserve(item))
             }
-            ArchivedGroup::Resolve(ids) => self.each(ids, |turn, id| turn.resolve(id.to_native())),
-            ArchivedGroup::Put(items) => self.each(items, Self::put),
-            ArchivedGroup::Restock(items) => self.each(items, Self::restock),
-            ArchivedGroup::WriteOff(items) => self.each(items, Self::write_off),
-            ArchivedGroup::Seal(products) => self.each(products, |turn, id| turn.seal(id.to_native())),
+            ArchivedGroup::Confirm(ids) => {
+                self.each(ids, Self::await_ids, |turn, id| turn.confirm(id.to_native()))
+            }
+            ArchivedGroup::Cancel(items) => self.each(items, Self::await_cancels, |turn, item| {
+                turn.cancel(item.id.to_native(), item.reason.to_native())
+            }),
+            ArchivedGroup::Resolve(ids) => {
+                self.each(ids, Self::await_ids, |turn, id| turn.resolve(id.to_native()))
+            }
+            ArchivedGroup::Put(items) => self.each(items, |_, _| (), Self::put),
+            ArchivedGroup::Restock(items) => self.each(items, |_, _| (), Self::restock),
+            ArchivedGroup::WriteOff(items) => self.each(items, |_, _| (), Self::write_off),
+            ArchivedGroup::Seal(products) => {
+                self.each(products, |_, _| (), |turn, id| turn.seal(id.to_native()))
+            }
         }
     }
 
-    /// One answer for each item, in their order.
+    /// One answer for each item, in their order. Memory that a few of them will need is awaited for all of them at
+    /// once, before the first is decided.
     #[inline]
-    fn each<T>(&mut self, items: &[T], mut decide: impl FnMut(&mut Self, &T) -> Answer) -> u32 {
-        for item in items {
-            let answer = decide(self, item);
-            self.effects.answer(answer);
+    fn each<T>(
+        &mut self,
+        items: &[T],
+        mut wait: impl FnMut(&mut Self, &[T]),
+        mut decide: impl FnMut(&mut Self, &T) -> Answer,
+    ) -> u32 {
+        for few in items.chunks(AHEAD) {
+            wait(self, few);
+            for item in few {
+                let answer = decide(self, item);
+                self.effects.answer(answer);
+            }
         }
         items.len() as u32
     }

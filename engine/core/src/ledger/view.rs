@@ -204,6 +204,12 @@ impl Ledger {
         totals
     }
 
+    /// Entries that the hash tables have moved because they grew, since this ledger was made. How much of it one apply
+    /// adds is bounded; the tests say by what.
+    pub fn moved(&self) -> u64 {
+        self.records.moved() + self.quotas.moved() + self.products.moved()
+    }
+
     /// Every user who has units of a product, and how many; in no order.
     pub fn each_buyer(&self, mut f: impl FnMut(ProductId, UserId, u64)) {
         for (user, product, units) in self.quotas.iter() {

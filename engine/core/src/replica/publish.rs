@@ -1,5 +1,6 @@
 //! What the replica writes on the board, in the order readers rely on: credits, notices, the applied index.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -17,11 +18,21 @@ use crate::ledger::{Ledger, Standing};
 /// The replica gives tokens back into the first stripe: a sweep finds them from any other.
 const STRIPE: usize = 0;
 
+/// Parts of the table of notices. Each grows alone: of a million products a few thousand are moved at a time.
+const NOTICE_PARTS: usize = 256;
+
+/// The notice of every product. Parts differ by the product's number, and hash with no secret: products are the shop's.
+type Notices = [HashMap<ProductId, Arc<Notice>, FixedState>; NOTICE_PARTS];
+
+fn part(product: ProductId) -> usize {
+    product.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> (usize::BITS - NOTICE_PARTS.ilog2())
+}
+
 /// Everything published, by its only writer.
 #[derive(Debug)]
 pub(super) struct Publisher {
     board: Arc<Board>,
-    notices: HashMap<ProductId, Arc<Notice>, FixedState>,
+    notices: Box<Notices>,
     stripes: usize,
 }
 
@@ -56,12 +67,21 @@ impl Effects for Collector<'_> {
     fn known(&mut self, id: ReservationId, is: bool) {
         self.board.set_known(id, is);
     }
+
+    fn soon_buyer(&mut self, product: ProductId, user: UserId) {
+        black_box(self.board.touch_buyer(product, user));
+    }
+
+    fn soon_known(&mut self, id: ReservationId) {
+        black_box(self.board.touch_known(id));
+    }
 }
 
 impl Publisher {
     /// Publishes a ledger as it was loaded: filters, notices, applied index. The gate stays shut.
     pub(super) fn new(board: Arc<Board>, stripes: usize, ledger: &mut Ledger) -> Self {
-        let mut publisher = Self { board, notices: HashMap::default(), stripes };
+        let mut publisher =
+            Self { board, notices: Box::new(std::array::from_fn(|_| HashMap::default())), stripes };
         publisher.board.set_gate(None);
         publisher.board.clear_filters();
         ledger.each_known(|id| publisher.board.set_known(id, true));
@@ -81,7 +101,7 @@ impl Publisher {
     /// A fresh gate for a term, from the ledger's state with nothing in flight.
     pub(super) fn open_gate(&self, term: u64, ledger: &Ledger) -> Arc<Gate> {
         let gate = Gate::new(term, self.stripes);
-        for (product, notice) in &self.notices {
+        for (product, notice) in self.notices.iter().flatten() {
             let standing = ledger.standing(*product).expect("what was posted stands");
             gate.add(*product, Arc::clone(notice), available(&standing));
         }
@@ -110,7 +130,7 @@ impl Publisher {
 
     fn post(&mut self, standing: Standing, at: At, gate: Option<&Gate>) {
         let posted = Posted::new(&standing, at);
-        if let Some(notice) = self.notices.get(&standing.product) {
+        if let Some(notice) = self.notices[part(standing.product)].get(&standing.product) {
             notice.publish(posted);
             return;
         }
@@ -118,7 +138,7 @@ impl Publisher {
         if let Some(gate) = gate {
             gate.add(standing.product, Arc::clone(&notice), available(&standing));
         }
-        self.notices.insert(standing.product, notice);
+        self.notices[part(standing.product)].insert(standing.product, notice);
     }
 }
 

@@ -10,6 +10,7 @@ use sluice_protocol::{Answer, ProductId, ReservationId, Status, limits};
 
 use crate::flight::{Answers, Flight, Load};
 use crate::ledger::Ledger;
+use crate::ledger::ahead::AHEAD;
 use crate::ledger::command::{Group, Reserve};
 
 /// Flights that wait for a read round.
@@ -82,7 +83,10 @@ pub(super) fn sift(ledger: &Ledger, flight: &mut Flight, wall_ms: u64) {
         unreachable!("only reserves are suspected");
     };
     let (mut kept, mut lines) = (Vec::new(), Vec::new());
-    for (item, line) in items.iter().zip(&flight.lines) {
+    for (number, (item, line)) in items.iter().zip(&flight.lines).enumerate() {
+        if number % AHEAD == 0 {
+            ledger.await_reserves(items[number..].iter().take(AHEAD).copied());
+        }
         match refusal(ledger, item, wall_ms) {
             Some(answer) => flight.told.push((*line, answer)),
             None => {

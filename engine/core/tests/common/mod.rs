@@ -81,7 +81,7 @@ impl TestNode {
 
     /// The same, with a snapshot due whenever the log has grown by so much.
     pub fn recover_with(disk: Disk, wall_ms: u64, snapshot_every_bytes: u64) -> Self {
-        let board = Arc::new(Board::new(NodeId(1), 1000, 7));
+        let board = Arc::new(Board::new(NodeId(1), 1, 7));
         let members = Members { voters: vec![1], learners: Vec::new() };
         let (snapshot, ledger) = match &disk.snapshot {
             Some((meta, sections)) => {
