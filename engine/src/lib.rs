@@ -4,7 +4,7 @@
 //! - [`command`] the command line, one file a subcommand
 //! - [`config`] what a node may be told, parsed into something that can only be valid
 //! - [`node`] threads and queues; the only place where the paths come together
-//! - [`net`] sockets
+//! - [`net`] sockets; [`descriptors`] how many there may be
 //! - [`wal`], [`snapshot`], [`datadir`] what is on disk
 //! - [`ops`] metrics, health, and the port that shows them
 //! - [`clock`] the only reader of time
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod datadir;
+pub mod descriptors;
 mod files;
 pub mod net;
 pub mod node;

@@ -143,11 +143,13 @@ pub enum FaultCode {
     TooManyConnections = 37,
     /// The server is going away; other nodes or a later attempt will serve.
     ShuttingDown = 38,
+    /// The server was short of memory, and this client was slow to complete a frame or to take its replies.
+    SlowClient = 39,
 }
 
 impl FaultCode {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadMagic,
         Self::BadVersion,
         Self::BodyTooLong,
@@ -166,6 +168,7 @@ impl FaultCode {
         Self::IdleTimeout,
         Self::TooManyConnections,
         Self::ShuttingDown,
+        Self::SlowClient,
     ];
 
     /// The code of a number, if there is one.
@@ -177,7 +180,11 @@ impl FaultCode {
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::HandshakeTimeout | Self::IdleTimeout | Self::TooManyConnections | Self::ShuttingDown
+            Self::HandshakeTimeout
+                | Self::IdleTimeout
+                | Self::TooManyConnections
+                | Self::ShuttingDown
+                | Self::SlowClient
         )
     }
 }

@@ -1,27 +1,33 @@
 //! One client connection without a socket: bytes in, requests out; replies in, bytes out.
 //!
 //! How to drive it, in this order:
-//! 1. Read into [`Session::read_buffer`].
+//! 1. Read into a buffer that all sessions of a thread share, and [`Session::receive`] it; or, with few sessions, into
+//!    [`Session::read_buffer`].
 //! 2. Call [`Session::step`] until it returns [`Step::Starved`] or [`Step::Full`]; while [`Session::is_full`] do not
-//!    read. A [`SessionFault`] is the end: write out [`Session::outgoing`] and close.
+//!    read. A [`SessionFault`] is the end: write out [`Session::outgoing`] and close. What the next step would take on is
+//!    told by [`Session::demand`]: who has no room for it waits with that step. Then [`Session::give_back`] the buffer.
 //! 3. Give each reply to [`Session::reply`] as it comes; replies may come in any order.
 //! 4. Write [`Session::outgoing`] to the socket and [`Session::wrote`] what it took.
 //!
+//! A session that waits for nothing holds next to no memory: what it does hold is told by [`Session::held_bytes`].
+//!
+//! - `outbound`: bytes on their way out
+//!
 //! Relies on: the protocol crate for bytes. Deliberately not here: sockets, deadlines, what requests mean.
 
+mod outbound;
+
 use bytes::BytesMut;
-use sluice_protocol::handshake::{Fault, Hello, Welcome};
-use sluice_protocol::header::{self, FrameHeader, HEADER_LEN};
+use sluice_protocol::handshake::{Hello, Welcome};
+use sluice_protocol::header::{FrameHeader, HEADER_LEN};
 use sluice_protocol::limits::{FRAMES_IN_FLIGHT_MAX, ITEMS_MAX, REQUEST_BODY_MAX};
 use sluice_protocol::request::{self, IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem};
 use sluice_protocol::{ClusterId, DecodeError, FaultCode, Kind, NodeId, PROTOCOL_VERSION};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
+use self::outbound::Outbound;
 use crate::flight::Answers;
-
-/// An outgoing buffer that has grown beyond this is given back when it is empty, bytes.
-const OUTBOUND_KEPT_MAX: usize = 256 * 1024;
 
 /// What a server says of itself in its welcome.
 #[derive(Clone, Debug)]
@@ -82,6 +88,24 @@ impl Ask<'_> {
     }
 }
 
+/// What a request takes up from when it is taken until its reply is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// Items to decide.
+    pub items: usize,
+    /// Bytes of the reply, at most.
+    pub reply_bytes: usize,
+}
+
+impl Demand {
+    fn of(kind: Kind, items: usize) -> Self {
+        // A page is one item that is answered by as many as there may be.
+        let answered = if kind == Kind::ListProducts { ITEMS_MAX } else { items };
+        let item_len = kind.reply().item_len().unwrap_or(0);
+        Self { items, reply_bytes: HEADER_LEN + answered * item_len }
+    }
+}
+
 /// What [`Session::step`] found.
 #[derive(Debug)]
 pub enum Step<'a> {
@@ -139,6 +163,9 @@ fn text(code: FaultCode) -> &'static str {
         FaultCode::HandshakeTimeout => "no hello arrived in time: connect again",
         FaultCode::IdleTimeout => "nothing arrived for too long: connect again, or ping",
         FaultCode::TooManyConnections => "the server has as many connections as it may: try again later",
+        FaultCode::SlowClient => {
+            "memory is short, and this client was slow to end a frame or to read: connect again"
+        }
         FaultCode::ShuttingDown => "the server is shutting down: connect again, here or to another node",
         _ => "bytes that are not the protocol's",
     }
@@ -150,12 +177,14 @@ pub struct Session {
     facts: Facts,
     greeted: bool,
     inbound: BytesMut,
+    /// `inbound` is the buffer that all sessions share, for as long as it takes to step through it.
+    lent: bool,
     /// The frame that the last step borrows from.
     current: BytesMut,
-    outbound: Vec<u8>,
-    /// How much of `outbound` the socket has taken.
-    written: usize,
+    outbound: Outbound,
     in_flight: usize,
+    /// What the frames in flight take up, together.
+    owed: Demand,
     ended: bool,
 }
 
@@ -167,10 +196,11 @@ impl Session {
             facts,
             greeted: false,
             inbound: BytesMut::new(),
+            lent: false,
             current: BytesMut::new(),
-            outbound: Vec::new(),
-            written: 0,
+            outbound: Outbound::default(),
             in_flight: 0,
+            owed: Demand::default(),
             ended: false,
         }
     }
@@ -179,6 +209,43 @@ impl Session {
     pub fn read_buffer(&mut self) -> &mut BytesMut {
         self.inbound.reserve(HEADER_LEN + REQUEST_BODY_MAX);
         &mut self.inbound
+    }
+
+    /// Takes what was read into the buffer that all sessions share. Until [`Session::give_back`] the session has the
+    /// buffer itself if it holds nothing of its own, and `shared` is an empty one.
+    pub fn receive(&mut self, shared: &mut BytesMut) {
+        if self.inbound.is_empty() && !self.lent {
+            std::mem::swap(&mut self.inbound, shared);
+            self.lent = true;
+        } else {
+            self.inbound.extend_from_slice(shared);
+            shared.clear();
+        }
+    }
+
+    /// Gives the shared buffer back, empty. What is in it of a frame that is not complete, or that has to wait, the session
+    /// keeps in a buffer of its own of that size.
+    pub fn give_back(&mut self, shared: &mut BytesMut) {
+        self.current = BytesMut::new();
+        if self.lent {
+            self.lent = false;
+            std::mem::swap(&mut self.inbound, shared);
+            self.inbound = BytesMut::from(&shared[..]);
+            shared.clear();
+        } else if self.inbound.is_empty() {
+            self.inbound = BytesMut::new();
+        }
+    }
+
+    /// What the next [`Session::step`] would take on; `None` if it would not take on a request.
+    pub fn demand(&self) -> Option<Demand> {
+        let header = FrameHeader::parse(&self.inbound).ok().flatten()?;
+        let (low, high) = header.kind.count_range();
+        let items = usize::from(header.count);
+        // Whatever is wrong with a frame ends the session, and must not wait for room.
+        let sound = header.kind.is_request() && (low.max(1)..=high).contains(&items);
+        let stands = self.greeted && !self.ended && !self.is_full();
+        (sound && stands && self.inbound.len() >= header.frame_len()).then(|| Demand::of(header.kind, items))
     }
 
     /// The next thing the client said.
@@ -203,6 +270,9 @@ impl Session {
         let fault = match read(&header, &self.current) {
             Ok(Read::Ask(ask)) => {
                 self.in_flight += 1;
+                let demand = Demand::of(header.kind, ask.len());
+                self.owed.items += demand.items;
+                self.owed.reply_bytes += demand.reply_bytes;
                 return Ok(Step::Request {
                     kind: header.kind,
                     correlation: header.correlation,
@@ -216,12 +286,12 @@ impl Session {
             }
             Ok(Read::Ping) => {
                 let version = PROTOCOL_VERSION;
-                put_frame(&mut self.outbound, Kind::Pong, version, 0, header.correlation, |_| {});
+                self.outbound.put(Kind::Pong, version, 0, header.correlation, |_| {});
                 return Ok(Step::Ping);
             }
             Err(fault) => fault,
         };
-        put_fault(&mut self.outbound, fault);
+        self.outbound.put_fault(fault.code(), &fault.to_string());
         self.ended = true;
         Err(fault)
     }
@@ -239,21 +309,25 @@ impl Session {
             leader_address,
             time_ms,
         };
-        put_frame(&mut self.outbound, Kind::Welcome, 0, 0, 0, |out| welcome.encode(out));
+        self.outbound.put(Kind::Welcome, 0, 0, 0, |out| welcome.encode(out));
     }
 
     /// Answers a request frame. Behind a fault nothing is said any more: that was the last frame.
     pub fn reply(&mut self, kind: Kind, correlation: u64, answers: &Answers) {
-        self.in_flight = self.in_flight.checked_sub(1).expect("one reply a request");
-        if self.ended {
-            return;
-        }
         let (count, body) = match answers {
             Answers::Plain(items) => (items.len(), items.as_bytes()),
             Answers::Reservations(items) => (items.len(), items.as_bytes()),
             Answers::Products(items) => (items.len(), items.as_bytes()),
         };
-        put_frame(&mut self.outbound, kind.reply(), PROTOCOL_VERSION, count as u16, correlation, |out| {
+        self.in_flight = self.in_flight.checked_sub(1).expect("one reply a request");
+        let asked = if kind == Kind::ListProducts { 1 } else { count };
+        let demand = Demand::of(kind, asked);
+        self.owed.items = self.owed.items.checked_sub(demand.items).expect("one answer an item");
+        self.owed.reply_bytes -= demand.reply_bytes;
+        if self.ended {
+            return;
+        }
+        self.outbound.put(kind.reply(), PROTOCOL_VERSION, count as u16, correlation, |out| {
             out.extend_from_slice(body);
         });
     }
@@ -267,20 +341,24 @@ impl Session {
 
     /// What the socket is to take.
     pub fn outgoing(&self) -> &[u8] {
-        &self.outbound[self.written..]
+        self.outbound.waiting()
     }
 
     /// The socket took so many bytes of [`Session::outgoing`].
     pub fn wrote(&mut self, bytes: usize) {
-        self.written += bytes;
-        assert!(self.written <= self.outbound.len(), "not more than was there");
-        if self.written == self.outbound.len() {
-            self.written = 0;
-            self.outbound.clear();
-            if self.outbound.capacity() > OUTBOUND_KEPT_MAX {
-                self.outbound = Vec::new();
-            }
-        }
+        self.outbound.wrote(bytes);
+    }
+
+    /// What the requests in flight take up, together.
+    pub fn owed(&self) -> Demand {
+        self.owed
+    }
+
+    /// Bytes of memory that the session holds: input that waits, replies that wait, and room for those that will come.
+    /// The shared buffer, while it has it, is not its own.
+    pub fn held_bytes(&self) -> usize {
+        let inbound = if self.lent { 0 } else { self.inbound.capacity() };
+        inbound + self.outbound.capacity() + self.owed.reply_bytes
     }
 
     /// Whether as many frames are unanswered as may be.
@@ -301,6 +379,11 @@ impl Session {
     /// Whether bytes have come that no step has taken.
     pub fn has_buffered(&self) -> bool {
         !self.inbound.is_empty()
+    }
+
+    /// Bytes that no step has taken.
+    pub fn buffered(&self) -> usize {
+        self.inbound.len()
     }
 
     /// Whether the client has said hello.
@@ -335,7 +418,7 @@ impl Session {
     }
 
     fn end(&mut self, fault: SessionFault) -> SessionFault {
-        put_fault(&mut self.outbound, fault);
+        self.outbound.put_fault(fault.code(), &fault.to_string());
         self.ended = true;
         fault
     }
@@ -377,24 +460,4 @@ fn read<'a>(header: &FrameHeader, frame: &'a [u8]) -> Result<Read<'a>, SessionFa
         reply => return Err(DecodeError::BadKind { got: reply as u8 }.into()),
     };
     Ok(Read::Ask(ask))
-}
-
-fn put_fault(out: &mut Vec<u8>, fault: SessionFault) {
-    let text = fault.to_string();
-    put_frame(out, Kind::Fault, 0, 0, 0, |out| Fault { code: fault.code() as u16, text: &text }.encode(out));
-}
-
-/// Appends a frame whose body `fill` appends.
-fn put_frame(
-    out: &mut Vec<u8>,
-    kind: Kind,
-    version: u8,
-    count: u16,
-    correlation: u64,
-    fill: impl FnOnce(&mut Vec<u8>),
-) {
-    let start = out.len();
-    out.resize(start + HEADER_LEN, 0);
-    fill(out);
-    header::seal(&mut out[start..], kind, version, count, 0, correlation);
 }

@@ -99,7 +99,9 @@ fn exit_of(error: &NodeError) -> Exit {
         | NodeError::Ops(OpsError::Start(_))
         | NodeError::Thread(_) => Exit::Internal,
         NodeError::Recovery(_) => Exit::DataRefused,
-        NodeError::Listen { .. } | NodeError::Ops(OpsError::Listen { .. }) => Exit::Usage,
+        NodeError::Listen { .. } | NodeError::Ops(OpsError::Listen { .. }) | NodeError::Descriptors(_) => {
+            Exit::Usage
+        }
     }
 }
 

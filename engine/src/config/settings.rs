@@ -107,6 +107,11 @@ sections! {
         connections_max: usize = "connections-max", "10000", Kind::count(1, 1_000_000);
         /// Unanswered frames of one connection; beyond it the server stops reading from it.
         frames_in_flight_max: u32 = "frames-in-flight-max", "64", Kind::count(1, FRAMES_IN_FLIGHT_MAX as u64);
+        /// Requests of one connection that may be unanswered; beyond it the server stops reading from it.
+        connection_requests_max: usize = "connection-requests-max", "16384", Kind::count(1024, 10_000_000);
+        /// Bytes that all connections together may hold in memory: frames begun, replies owed and replies unread. As it
+        /// fills up, the server stops reading from those that hold most, and lets go of slow ones.
+        buffer_bytes_max: usize = "buffer-bytes-max", "256MiB", Kind::size(4 * MIB, TIB);
         /// Bytes of replies that a slow reader may leave unread before the server stops reading from it.
         reply_bytes_max: usize = "reply-bytes-max", "1MiB", Kind::size(2 * REPLY_BODY_MAX as u64, GIB);
         /// How long a connection may take to say hello.
@@ -119,12 +124,13 @@ sections! {
         request_budget_default: Duration = "request-budget-default", "1s", Kind::span(1, BUDGET_MS_MAX as u64);
         /// How long the server tries at most, whatever a request says.
         request_budget_max: Duration = "request-budget-max", "10s", Kind::span(1, BUDGET_MS_MAX as u64);
-        /// Requests that may wait for units in flight to be decided; more hear `Busy`.
+        /// Requests of one net thread that may wait for units in flight to be decided; more wait likewise.
         parked_max: usize = "parked-max", "100000", Kind::count(1, 10_000_000);
-        /// Frames queued for the replica thread; when it is full the answer is `Busy`.
+        /// Frames of one net thread that may be with the replica; more wait, and the server stops reading from those
+        /// that send most.
         flights_queue_max: usize = "flights-queue-max", "4096", Kind::count(16, 1 << 20);
-        /// Requests of one net thread that may be with the replica; more hear `Busy`.
-        requests_in_flight_max: usize = "requests-in-flight-max", "250000", Kind::count(1024, 10_000_000);
+        /// Requests of one net thread that may be with the replica; more wait likewise.
+        requests_in_flight_max: usize = "requests-in-flight-max", "65536", Kind::count(1024, 10_000_000);
         /// Records for which tables and filters have room from the start. Beyond it they grow, a little at a time.
         records_expected: usize = "records-expected", "1000000", Kind::count(1_000, 200_000_000);
         /// Log steps queued for the write-ahead log's thread.

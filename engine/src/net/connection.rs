@@ -3,9 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
+use bytes::BufMut;
+use sluice_core::desk::line::Place;
 use sluice_core::desk::{Caller, Reply};
-use sluice_core::session::{Session, Step};
+use sluice_core::session::{Demand, Session, Step};
+use sluice_protocol::header::HEADER_LEN;
+use sluice_protocol::limits::REQUEST_BODY_MAX;
 use sluice_protocol::{FaultCode, NodeId};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -17,6 +22,19 @@ use crate::config::LimitsConfig;
 
 /// Bytes read from one connection before the others get their turn.
 const READ_TURN_BYTES: usize = 256 * 1024;
+
+/// Bytes of one system call: a largest frame fits.
+const READ_BYTES: usize = HEADER_LEN + REQUEST_BODY_MAX;
+
+/// What may be read from a connection that holds nothing however short memory is: single requests fit.
+const READ_MIN: usize = 4 * 1024;
+
+/// Bytes of replies that a client must take within the time of a frame, if it does not take all.
+const TAKEN_BYTES_MIN: usize = 64 * 1024;
+
+/// How long a client may take over a frame or over its replies before it counts as slow. Only if memory is short does that
+/// matter.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
 
 /// Requests of one connection that are worth waking the replica for at once. Fewer wait for what the other connections
 /// bring in the same turn: waking it costs more than they do.
@@ -37,9 +55,30 @@ pub(super) struct Connection {
     moved: Cell<Instant>,
     /// Since when a frame that has begun is not complete.
     begun: Cell<Option<Instant>>,
-    /// Since when the socket has taken none of the replies that wait.
+    /// Since when replies wait that the client should have taken, and how much it has taken since.
     stalled: Cell<Option<Instant>>,
+    taken: Cell<usize>,
+    /// Why the next request is not taken.
+    waits: Cell<Waits>,
+    /// It is not read because what it has begun takes too much memory.
+    choked: Cell<bool>,
+    /// It is to end because memory is short.
+    dismissed: Cell<bool>,
+    /// The bytes it holds, as they were counted last.
+    counted: Cell<usize>,
     born: Instant,
+}
+
+/// What a request that has come whole waits for.
+#[derive(Clone, Copy, Debug, Default)]
+enum Waits {
+    /// Nothing.
+    #[default]
+    No,
+    /// Answers to the connection's own requests, or its client's taking them.
+    Own,
+    /// Its place in line, since so many of the clock's microseconds.
+    InLine(Place, u64),
 }
 
 /// Why a connection ends without a word: the other side is gone.
@@ -65,6 +104,11 @@ impl Connection {
             moved: Cell::new(now),
             begun: Cell::new(None),
             stalled: Cell::new(None),
+            taken: Cell::new(0),
+            waits: Cell::default(),
+            choked: Cell::new(false),
+            dismissed: Cell::new(false),
+            counted: Cell::new(0),
             born: now,
         }
     }
@@ -73,6 +117,11 @@ impl Connection {
     pub(super) async fn run(self: Rc<Self>, net: Rc<NetThread>) {
         // A dead peer is no error here: whoever it was will ask what became of its requests.
         let _: Result<(), Gone> = self.serve(&net).await;
+        if let Waits::InLine(place, _) = self.waits.take() {
+            net.room.leave(place);
+        }
+        net.room.moved(self.counted.take(), 0);
+        self.choke(&net, false);
         net.forget(self.id);
     }
 
@@ -80,17 +129,17 @@ impl Connection {
         let mut alarm = std::pin::pin!(sleep_until(self.deadline(&net.limits).0));
         loop {
             self.take_frames(net);
-            net.metrics().sent_bytes.add(self.write()? as u64);
-            let (pending, ended, is_full, is_answered) = {
+            net.metrics().sent_bytes.add(self.write(net)? as u64);
+            let (pending, ended, is_answered) = {
                 let session = self.session.borrow();
-                let is_answered = session.in_flight() == 0;
-                (session.outgoing().len(), session.is_ended(), session.is_full(), is_answered)
+                (session.outgoing().len(), session.is_ended(), session.in_flight() == 0)
             };
-            if pending == 0 && (ended || self.half_closed.get() && is_answered) {
+            let waits = !matches!(self.waits.get(), Waits::No);
+            if pending == 0 && (ended || self.half_closed.get() && is_answered && !waits) {
                 return Ok(());
             }
             // Looked at after the desk had the frames: it may have answered them at once.
-            let reads = !ended && !is_full && !self.half_closed.get() && pending < net.limits.reply_bytes_max;
+            let reads = !ended && !waits && !self.half_closed.get() && self.may_read(net, pending);
             self.paused.set(!reads);
             // A stall that begins must not wait for an alarm that was set while all was quiet.
             let (deadline, _) = self.deadline(&net.limits);
@@ -109,7 +158,11 @@ impl Connection {
                         self.read(net)?;
                     }
                 }
-                () = self.wake.notified() => {}
+                () = self.wake.notified() => {
+                    if self.dismissed.get() {
+                        self.end(net, FaultCode::SlowClient)?;
+                    }
+                }
                 () = alarm.as_mut() => {
                     let (deadline, code) = self.deadline(&net.limits);
                     if deadline <= Instant::now() {
@@ -131,7 +184,7 @@ impl Connection {
         if let Some(since) = self.begun.get().into_iter().chain(self.stalled.get()).min() {
             return (since + limits.frame_timeout, FaultCode::IdleTimeout);
         }
-        if session.in_flight() > 0 {
+        if session.in_flight() > 0 || !matches!(self.waits.get(), Waits::No) {
             // The desk answers by its own deadlines; look again later.
             return (Instant::now() + limits.idle_timeout, FaultCode::IdleTimeout);
         }
@@ -155,13 +208,41 @@ impl Connection {
         self.wake.notify_one();
     }
 
+    /// Whether more may be read now, by the connection's own limits and by the memory there is.
+    fn may_read(&self, net: &NetThread, pending: usize) -> bool {
+        let session = self.session.borrow();
+        let share = net.room.share();
+        let choked = session.has_buffered() && self.read_bytes_max(&session, share) == 0;
+        self.choke(net, choked);
+        let takes = pending == 0 || pending < net.limits.reply_bytes_max.min(share);
+        takes && !choked && !session.is_full()
+    }
+
+    /// Bytes that may be read in one turn. What is begun and takes its share of the memory must wait for more of it.
+    fn read_bytes_max(&self, session: &Session, share: usize) -> usize {
+        share.max(READ_MIN).saturating_sub(session.buffered()).min(READ_TURN_BYTES)
+    }
+
+    fn choke(&self, net: &NetThread, choked: bool) {
+        match (self.choked.replace(choked), choked) {
+            (false, true) => {
+                net.room.choked.set(net.room.choked.get() + 1);
+                net.stir();
+            }
+            (true, false) => net.room.choked.set(net.room.choked.get() - 1),
+            _ => {}
+        }
+    }
+
     fn read(&self, net: &NetThread) -> Result<(), Gone> {
         let mut session = self.session.borrow_mut();
+        let most = self.read_bytes_max(&session, net.room.share());
+        let mut shared = net.room.shared.take();
         let mut total = 0;
-        while total < READ_TURN_BYTES {
-            let buffer = session.read_buffer();
-            let room = buffer.capacity() - buffer.len();
-            match self.stream.try_read_buf(buffer) {
+        while total < most {
+            shared.reserve(READ_BYTES);
+            let room = (shared.capacity() - shared.len()).min(most - total);
+            match self.stream.try_read_buf(&mut (&mut shared).limit(room)) {
                 Ok(0) => {
                     self.half_closed.set(true);
                     break;
@@ -176,24 +257,57 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+        session.receive(&mut shared);
+        net.room.shared.set(shared);
         net.metrics().received_bytes.add(total as u64);
         self.moved.set(Instant::now());
         Ok(())
     }
 
-    /// Takes whole frames to the desk.
+    /// Takes whole frames to the desk, and has them carried on.
     fn take_frames(&self, net: &NetThread) {
-        let (mut frames, mut items, mut steps) = (0, 0, 0);
+        let items = self.take(net, None);
+        if items > 0 {
+            if items < ALONE_ITEMS_MIN { net.pump_soon() } else { net.pump() }
+        }
+    }
+
+    /// Its turn in line has come.
+    pub(super) fn called(&self, net: &NetThread) {
+        let Waits::InLine(_, since_us) = self.waits.take() else { unreachable!("only who waits is called") };
+        self.take(net, Some(since_us));
+        // It may be read again.
+        self.wake.notify_one();
+    }
+
+    /// Takes whole frames to the desk, as many as there is room for; the first one in any case if its turn in line has
+    /// come. Returns how many items are in them.
+    fn take(&self, net: &NetThread, turn: Option<u64>) -> usize {
+        if matches!(self.waits.get(), Waits::InLine(..)) {
+            return 0;
+        }
+        let (mut frames, mut items, mut steps, mut turn) = (0, 0, 0, turn);
+        self.waits.set(Waits::No);
         loop {
             let mut session = self.session.borrow_mut();
+            if turn.is_none()
+                && let Some(demand) = session.demand()
+            {
+                self.waits.set(self.waits_for(net, &session, demand));
+            }
+            if !matches!(self.waits.get(), Waits::No) {
+                break;
+            }
             match session.step() {
                 Ok(Step::Request { kind, correlation, budget_ms, ask }) => {
                     frames += 1;
                     items += ask.len();
                     net.metrics().items.add(ask.len() as u64);
                     net.metrics().frame_items.record(ask.len() as u64);
-                    let caller = Caller { connection: self.id, correlation, kind, arrived_us: net.now_us() };
-                    net.submit(caller, ask, budget_ms);
+                    let now_us = net.now_us();
+                    let arrived_us = turn.take().unwrap_or(now_us);
+                    let caller = Caller { connection: self.id, correlation, kind, arrived_us };
+                    net.submit(caller, ask, budget_ms, now_us.saturating_sub(arrived_us) / 1000);
                 }
                 Ok(Step::Hello { name }) => {
                     tracing::debug!(connection = self.id, name, "hello");
@@ -210,20 +324,78 @@ impl Connection {
             }
             steps += 1;
         }
+        net.metrics().frames.add(frames);
+        self.keep(net, steps);
+        items
+    }
+
+    /// What the next request, which has come whole, must wait for.
+    fn waits_for(&self, net: &NetThread, session: &Session, demand: Demand) -> Waits {
+        let owed = session.owed();
+        let replies = owed.reply_bytes + session.outgoing().len();
+        let replies_max = net.limits.reply_bytes_max.min(net.room.share());
+        let too_many = owed.items > 0 && owed.items + demand.items > net.limits.connection_requests_max;
+        let too_large = replies > 0 && replies + demand.reply_bytes > replies_max;
+        if too_many || too_large {
+            return Waits::Own;
+        }
+        match net.enter(self.id, owed.items, demand) {
+            Ok(()) => Waits::No,
+            Err(place) => Waits::InLine(place, net.now_us()),
+        }
+    }
+
+    /// Keeps what could not be taken, and when that began.
+    fn keep(&self, net: &NetThread, steps: usize) {
+        let mut session = self.session.borrow_mut();
+        let mut shared = net.room.shared.take();
+        session.give_back(&mut shared);
+        net.room.shared.set(shared);
+        let partial = session.has_partial_frame() && matches!(self.waits.get(), Waits::No);
         self.begun.set(match self.begun.get() {
-            _ if !self.session.borrow().has_partial_frame() => None,
+            _ if !partial => None,
             // Bytes that trickle in do not make it another frame.
             Some(since) if steps == 0 => Some(since),
             _ => Some(Instant::now()),
         });
-        if frames > 0 {
-            net.metrics().frames.add(frames);
-            if items < ALONE_ITEMS_MIN { net.pump_soon() } else { net.pump() }
-        }
+        self.tell_held(net, &session);
+    }
+
+    /// Tells how much memory the connection holds now.
+    fn tell_held(&self, net: &NetThread, session: &Session) {
+        let now = session.held_bytes();
+        net.room.moved(self.counted.replace(now), now);
+    }
+
+    /// Bytes of memory that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.counted.get()
+    }
+
+    /// Whether its client takes long over a frame or over its replies.
+    pub(super) fn is_slow(&self) -> bool {
+        let since = self.begun.get().into_iter().chain(self.stalled.get()).min();
+        since.is_some_and(|since| since.elapsed() >= SLOW_AFTER)
+    }
+
+    /// Ends it because memory is short.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.set(true);
+        self.wake.notify_one();
+    }
+
+    /// Whether it is not read for want of memory.
+    pub(super) fn is_choked(&self) -> bool {
+        self.choked.get()
+    }
+
+    /// There may be memory for it now.
+    pub(super) fn look_again(&self) {
+        self.wake.notify_one();
     }
 
     /// Writes what the socket takes now.
-    fn write(&self) -> Result<usize, Gone> {
+    fn write(&self, net: &NetThread) -> Result<usize, Gone> {
         let mut session = self.session.borrow_mut();
         let mut total = 0;
         while !session.outgoing().is_empty() {
@@ -239,11 +411,16 @@ impl Connection {
         if total > 0 {
             self.moved.set(Instant::now());
         }
-        self.stalled.set(match self.stalled.get() {
-            _ if session.outgoing().is_empty() => None,
-            Some(since) if total == 0 => Some(since),
-            _ => Some(Instant::now()),
-        });
+        let taken = self.taken.get() + total;
+        // A few bytes now and then are no sign that replies are read.
+        let (stalled, taken) = match self.stalled.get() {
+            _ if session.outgoing().is_empty() => (None, 0),
+            Some(since) if taken < TAKEN_BYTES_MIN => (Some(since), taken),
+            _ => (Some(Instant::now()), 0),
+        };
+        self.stalled.set(stalled);
+        self.taken.set(taken);
+        self.tell_held(net, &session);
         Ok(total)
     }
 
@@ -256,7 +433,7 @@ impl Connection {
     /// Sends queued replies right away; what the socket does not take, and requests that waited for room, are the
     /// connection's own task's.
     pub(super) fn flush(&self, net: &NetThread) {
-        match self.write() {
+        match self.write(net) {
             Ok(bytes) => net.metrics().sent_bytes.add(bytes as u64),
             // The task will find the same, and end.
             Err(Gone) => self.wake.notify_one(),

@@ -2,10 +2,12 @@
 //!
 //! - `thread`: one of them
 //! - `connection`: one of its connections
+//! - `room`: who must wait when there is no room for all
 //!
 //! The first thread also accepts, and deals connections out in turn. Deliberately not here: the protocol, decisions.
 
 mod connection;
+mod room;
 mod thread;
 
 use std::io;

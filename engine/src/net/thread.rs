@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::connection::Connection;
+use super::room::Room;
 use crate::config::LimitsConfig;
 use crate::node::shared::{NetHandle, Shared};
 use crate::ops::labels::Doubt;
@@ -35,12 +36,15 @@ pub(super) struct NetThread {
     pub(super) limits: LimitsConfig,
     shared: Arc<Shared>,
     facts: Facts,
-    desk: RefCell<Desk>,
-    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    pub(super) desk: RefCell<Desk>,
+    pub(super) room: Room,
+    pub(super) connections: RefCell<HashMap<u64, Rc<Connection>>>,
     next_connection: Cell<u64>,
     counted: Cell<DeskCounts>,
     /// Connections have brought frames that nobody has carried on.
     brought: Notify,
+    /// The dispatcher sleeps without an alarm, because no deadline can come.
+    dozing: Cell<bool>,
 }
 
 impl NetThread {
@@ -52,16 +56,19 @@ impl NetThread {
         shared: Arc<Shared>,
     ) -> Self {
         let desk = Desk::new(index as u16, Arc::clone(&shared.board), desk);
+        let room = Room::new(&limits, shared.nets.len());
         Self {
             index,
             limits,
             shared,
             facts,
             desk: RefCell::new(desk),
+            room,
             connections: RefCell::default(),
             next_connection: Cell::new(1),
             counted: Cell::default(),
             brought: Notify::new(),
+            dozing: Cell::new(false),
         }
     }
 
@@ -95,9 +102,22 @@ impl NetThread {
         &self.shared.nets[self.index]
     }
 
-    /// Takes a frame to the desk. [`NetThread::pump`] or [`NetThread::pump_soon`] follows.
-    pub(super) fn submit(&self, caller: Caller, ask: Ask<'_>, budget_ms: u32) {
-        self.desk.borrow_mut().submit(caller, ask, budget_ms, self.shared.clock.now());
+    /// Takes a frame to the desk. `waited_ms` of its time have passed in line. [`NetThread::pump`] or
+    /// [`NetThread::pump_soon`] follows.
+    pub(super) fn submit(&self, caller: Caller, ask: Ask<'_>, budget_ms: u32, waited_ms: u64) {
+        let mut desk = self.desk.borrow_mut();
+        let left_ms = u64::from(desk.budget_ms(budget_ms)).saturating_sub(waited_ms);
+        match left_ms {
+            0 => desk.turn_away(caller, ask.len()),
+            _ => desk.submit(caller, ask, left_ms as u32, self.shared.clock.now()),
+        }
+    }
+
+    /// Sets the dispatcher an alarm if it has none: there is something now that time alone may change.
+    pub(super) fn stir(&self) {
+        if self.dozing.replace(false) {
+            self.handle().wake.notify_one();
+        }
     }
 
     /// Has what the desk has decided carried on once the connections that are ready now have had their turn: the
@@ -134,6 +154,9 @@ impl NetThread {
             // The dispatcher sleeps without an alarm, and the apply that would tell may be over: it must look again,
             // and see to the deadline.
             self.handle().wake.notify_one();
+        }
+        if !desk.is_idle() {
+            self.stir();
         }
         // Those who watch may have asked for a read round.
         if sent || watching {
@@ -201,15 +224,14 @@ impl NetThread {
         metrics.gate_doubts.of(Doubt::Parked).add(now.doubted - before.doubted);
         metrics.gate_doubts.of(Doubt::Suspected).add(now.suspected - before.suspected);
         metrics.parked.shift(now.parked as i64 - before.parked as i64);
+        self.count_room();
     }
 
     /// Takes back flights as they are answered, for as long as the node lives.
     pub(super) async fn dispatch(self: Rc<Self>) {
         let mut expire_at_ms = 0;
         loop {
-            let span = if self.desk.borrow().is_watching() { RECONSIDER_EVERY } else { EXPIRE_EVERY };
-            // The next answer or apply tells, or a deadline.
-            let _: Result<(), _> = tokio::time::timeout(span, self.handle().wake.notified()).await;
+            self.rest().await;
             // Looked at before the queue: what was answered before is then in it.
             let drained = self.shared.is_drained();
             let mut desk = self.desk.borrow_mut();
@@ -217,14 +239,19 @@ impl NetThread {
                 desk.settle(flight);
             }
             let now = self.shared.clock.now();
-            if now.mono_ms >= expire_at_ms {
+            let due = now.mono_ms >= expire_at_ms;
+            if due {
                 expire_at_ms = now.mono_ms + EXPIRE_EVERY.as_millis() as u64;
                 desk.expire(now);
             } else {
                 desk.reconsider(now);
             }
             drop(desk);
+            self.let_in();
             self.pump();
+            if due {
+                self.relieve();
+            }
             if drained {
                 break;
             }
@@ -232,6 +259,20 @@ impl NetThread {
         for connection in self.connections.borrow().values() {
             connection.shut_down(&self);
         }
+    }
+
+    /// Waits for the next answer or apply, or until deadlines are to be looked at. Once nothing has waited for a while, no
+    /// deadline can come by itself, and an idle node is left asleep.
+    async fn rest(&self) {
+        if self.dozing.get() {
+            self.handle().wake.notified().await;
+            self.dozing.set(false);
+            return;
+        }
+        let span = if self.desk.borrow().is_watching() { RECONSIDER_EVERY } else { EXPIRE_EVERY };
+        let woken = tokio::time::timeout(span, self.handle().wake.notified()).await;
+        let idle = self.desk.borrow().is_idle() && !self.room.is_wanted();
+        self.dozing.set(woken.is_err() && idle);
     }
 
     /// Whether all connections have ended.

@@ -36,6 +36,7 @@ use self::room::Room;
 use self::shared::{NetHandle, Shared, Sleeper};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::descriptors::{self, TooFew};
 use crate::net;
 use crate::ops::health::Health;
 use crate::ops::metrics::{Identity, Metrics};
@@ -63,6 +64,9 @@ pub enum NodeError {
     /// The ops port could not be opened.
     #[error(transparent)]
     Ops(#[from] OpsError),
+    /// The system allows too few open files.
+    #[error(transparent)]
+    Descriptors(#[from] TooFew),
     /// The system has no threads left.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -89,7 +93,10 @@ impl Node {
     /// [`NodeError`].
     pub fn start(config: &Config) -> Result<Self, NodeError> {
         let (metrics, health) = (Metrics::new(), Health::new());
-        // First of all, so that whoever watches sees a node that is starting.
+        let mut limits = config.limits.clone();
+        limits.connections_max = descriptors::connections_max(config)?;
+        metrics.connections_max.set(limits.connections_max as u64);
+        // Before all else, so that whoever watches sees a node that is starting.
         let ops = OpsServer::start(&config.ops, Arc::clone(&metrics), Arc::clone(&health))?;
         let clock = Clock::start();
         metrics.started.set_ms(clock.now().wall_ms);
@@ -141,9 +148,9 @@ impl Node {
         let facts = Facts {
             cluster: identity.0,
             node: identity.1,
-            frames_in_flight_max: config.limits.frames_in_flight_max as usize,
+            frames_in_flight_max: limits.frames_in_flight_max as usize,
         };
-        let nets = net::start(listener, &config.limits, &facts, &shared).map_err(NodeError::Thread)?;
+        let nets = net::start(listener, &limits, &facts, &shared).map_err(NodeError::Thread)?;
         Ok(Self { shared, address, ops, data, identity, nets, replica, wal, snapshots })
     }
 
@@ -207,7 +214,8 @@ fn shared(
         clock,
         metrics,
         health,
-        flights: ArrayQueue::new(limits.flights_queue_max),
+        // All that all desks can have away: a push never fails.
+        flights: ArrayQueue::new(returns_max * config.node.net_threads),
         nets: nets.collect(),
         // Less than the replica has under way would not slow it down, but end it.
         appends: ArrayQueue::new(limits.appends_queue_max.max(STEPS_MAX)),

@@ -51,6 +51,12 @@ metrics! {
     connections_refused: Counter = "sluice_connections_refused",
     /// Connections open now.
     connections_open: Gauge = "sluice_connections_open",
+    /// Connections that may be open at a time.
+    connections_max: Gauge = "sluice_connections_max",
+    /// Connections whose next request waits for room.
+    connections_waiting: Gauge = "sluice_connections_waiting",
+    /// Bytes that connections hold: frames begun, replies owed and replies unread.
+    buffer_bytes: Gauge = "sluice_buffer_bytes",
     /// Connections closed with a fault, by its code.
     faults: Counters<FaultCode> = "sluice_faults",
     /// Bytes read from clients.

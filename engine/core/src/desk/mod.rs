@@ -3,9 +3,12 @@
 //!
 //! - `judge`: one request looked at (rule N)
 //! - `frames`: frames that wait for answers
+//! - `loads`: what a frame asks of the replica
+//! - [`line`]: who waits for room, and in which order
+//! - [`memory`]: what connections hold
 //! - `sorting`: what a frame's requests were sorted into
 //!
-//! How to drive it: [`Desk::submit`] each request; then carry [`Desk::departures`] to the replica
+//! How to drive it: [`Desk::submit`] each request for which it [`Desk::has_room`]; then carry [`Desk::departures`] to the replica
 //! ([`Desk::bounce`] what its queue does not take) and [`Desk::replies`] to the sessions. Hand back
 //! each flight with [`Desk::settle`]. While [`Desk::is_watching`], call [`Desk::reconsider`] after each of the replica's applies
 //! and every few milliseconds; and [`Desk::expire`] now and then.
@@ -14,13 +17,16 @@
 
 mod frames;
 mod judge;
+pub mod line;
+mod loads;
+pub mod memory;
 mod sorting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slab::Slab;
-use sluice_protocol::request::{IdItem, ReserveItem};
+use sluice_protocol::request::ReserveItem;
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, Kind, ProductId};
 
@@ -31,7 +37,7 @@ use self::sorting::Sorting;
 use crate::board::Board;
 use crate::flight::{Answers, Flight, Load, Origin};
 use crate::gate::{Gate, Lane};
-use crate::ledger::command::{Cancel, ChangeStock, Group, Put, Reserve};
+use crate::ledger::command::{Group, Reserve};
 use crate::session::Ask;
 use crate::time::Moment;
 
@@ -139,57 +145,33 @@ impl Desk {
             self.reply_all(caller, ask.len(), Answer::busy(RETRY_AFTER_MS));
             return;
         }
-        let budget_ms = if budget_ms == 0 { self.limits.budget_default_ms } else { budget_ms };
-        let deadline_ms = now.mono_ms + u64::from(budget_ms.min(self.limits.budget_max_ms));
+        let deadline_ms = now.mono_ms + u64::from(self.budget_ms(budget_ms));
         match ask {
             Ask::Reserve(items) => self.submit_reserves(caller, items, deadline_ms, now),
-            Ask::Confirm(items) => self.send(caller, deadline_ms, Load::Commands(Group::Confirm(ids(items)))),
-            Ask::Resolve(items) => self.send(caller, deadline_ms, Load::Commands(Group::Resolve(ids(items)))),
-            Ask::Cancel(items) => {
-                let items = items.iter().map(|item| Cancel { id: item.id().0, reason: item.reason() });
-                self.send(caller, deadline_ms, Load::Commands(Group::Cancel(items.collect())));
-            }
-            Ask::Put(items) => {
-                let items = items.iter().map(|item| {
-                    let terms = item.terms();
-                    Put {
-                        product: item.product().0,
-                        stock: item.stock(),
-                        opens_ms: terms.opens_ms,
-                        closes_ms: terms.closes_ms,
-                        per_user_limit: terms.per_user_limit,
-                        hold_ms: terms.hold_ms,
-                        unlimited: terms.unlimited,
-                    }
-                });
-                self.send(caller, deadline_ms, Load::Commands(Group::Put(items.collect())));
-            }
-            Ask::Restock(items) => {
-                self.send(caller, deadline_ms, Load::Commands(Group::Restock(changes(items))));
-            }
-            Ask::WriteOff(items) => {
-                self.send(caller, deadline_ms, Load::Commands(Group::WriteOff(changes(items))));
-            }
-            Ask::Seal(items) => {
-                let items = items.iter().map(|item| item.product().0).collect();
-                self.send(caller, deadline_ms, Load::Commands(Group::Seal(items)));
-            }
-            Ask::Reservations(items) => {
-                let ids = items.iter().map(IdItem::id).collect();
-                self.send(caller, deadline_ms, Load::Reservations(ids));
-            }
-            Ask::Products(items) => {
-                let ids = items.iter().map(|item| item.product()).collect();
-                self.send(caller, deadline_ms, Load::Products(ids));
-            }
-            Ask::Page(item) => {
-                self.send(
-                    caller,
-                    deadline_ms,
-                    Load::Page { from: item.from(), limit: item.limit() as usize },
-                );
-            }
+            ask => self.send(caller, deadline_ms, loads::load(ask)),
         }
+    }
+
+    /// Whether a request of so many items finds room now; if not, [`Desk::submit`] may answer `Busy`. There is always room
+    /// for one.
+    pub fn has_room(&self, items: usize) -> bool {
+        let DeskLimits { flights_max, requests_max, parked_max, .. } = self.limits;
+        let fits = |used: usize, more: usize, max: usize| used == 0 || used + more <= max;
+        // What is sent and what is suspected leave apart.
+        fits(self.away, 2, flights_max)
+            && fits(self.away_requests, items, requests_max)
+            && fits(self.parked.len(), items, parked_max)
+    }
+
+    /// Answers a frame that was not taken, and so was not done.
+    pub fn turn_away(&mut self, caller: Caller, items: usize) {
+        self.reply_all(caller, items, Answer::busy(RETRY_AFTER_MS));
+    }
+
+    /// How long a request that asks for `budget_ms` is tried, milliseconds.
+    pub fn budget_ms(&self, budget_ms: u32) -> u32 {
+        let asked = if budget_ms == 0 { self.limits.budget_default_ms } else { budget_ms };
+        asked.min(self.limits.budget_max_ms)
     }
 
     /// Takes back a flight that the replica has answered.
@@ -295,6 +277,11 @@ impl Desk {
     /// Whether something is in doubt, so that applies matter to this desk.
     pub fn is_watching(&self) -> bool {
         !self.parked.is_empty()
+    }
+
+    /// Whether no frame waits for an answer, so that no deadline can come.
+    pub fn is_idle(&self) -> bool {
+        self.frames.is_empty()
     }
 
     /// Flights away.
@@ -477,15 +464,4 @@ impl Desk {
             self.gate = gate;
         }
     }
-}
-
-fn ids(items: &[IdItem]) -> Vec<u128> {
-    items.iter().map(|item| item.id().0).collect()
-}
-
-fn changes(items: &[sluice_protocol::request::StockItem]) -> Vec<ChangeStock> {
-    items
-        .iter()
-        .map(|item| ChangeStock { id: item.id().0, product: item.product().0, quantity: item.quantity() })
-        .collect()
 }
