@@ -42,6 +42,8 @@ pub struct Launch {
     pub listen: SocketAddr,
     /// More flags of `sluice serve`.
     pub flags: Vec<String>,
+    /// More variables in its environment.
+    pub variables: Vec<(String, String)>,
 }
 
 /// Why there is no server.
@@ -96,6 +98,7 @@ impl ServerProcess {
         let mut command = Command::new(&launch.binary);
         command.args(["serve", "--json", "--ops", "127.0.0.1:0", "--data"]).arg(&launch.data);
         command.arg("--listen").arg(launch.listen.to_string()).args(&launch.flags);
+        command.envs(launch.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         // SAFETY: between fork and exec only one system call is made, which allocates nothing and takes no lock.
         unsafe {
@@ -190,6 +193,31 @@ impl ServerProcess {
         }
     }
 
+    /// Waits until it ends by itself, while other tasks of this thread go on.
+    ///
+    /// # Errors
+    /// The system's words, or that it did not end in time; then it is killed.
+    pub async fn ended(mut self, patience: Duration) -> io::Result<ExitStatus> {
+        let by = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= by {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not end in time"));
+            }
+            tokio::time::sleep(EXIT_POLL).await;
+        }
+    }
+
+    /// Asks it to stop. What comes of it, [`ServerProcess::ended`] tells.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub fn ask_to_stop(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
+    }
+
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("sluice://{}", self.launch.listen)
@@ -218,7 +246,7 @@ impl ServerProcess {
     /// # Errors
     /// The system's words, or that it did not end in time; then it is killed.
     pub fn terminate(self, patience: Duration) -> io::Result<ExitStatus> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.ask_to_stop()?;
         self.wait(patience)
     }
 }

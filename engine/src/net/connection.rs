@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::thread::NetThread;
 use crate::config::LimitsConfig;
+use crate::failpoint::{self, Point};
 
 /// Bytes read from one connection before the others get their turn.
 const READ_TURN_BYTES: usize = 256 * 1024;
@@ -176,6 +177,7 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+        failpoint::reach(Point::NetRead);
         net.metrics().received_bytes.add(total as u64);
         self.moved.set(Instant::now());
         Ok(())
@@ -188,6 +190,7 @@ impl Connection {
             let mut session = self.session.borrow_mut();
             match session.step() {
                 Ok(Step::Request { kind, correlation, budget_ms, ask }) => {
+                    failpoint::reach(Point::NetFrame);
                     frames += 1;
                     items += ask.len();
                     net.metrics().items.add(ask.len() as u64);
@@ -227,8 +230,15 @@ impl Connection {
         let mut session = self.session.borrow_mut();
         let mut total = 0;
         while !session.outgoing().is_empty() {
+            failpoint::reach(Point::ReplyWrite);
+            failpoint::reach_with(Point::ReplyHalf, || {
+                let half = &session.outgoing()[..session.outgoing().len().div_ceil(2)];
+                // The process ends here, whatever the socket takes.
+                let _: io::Result<usize> = self.stream.try_write(half);
+            });
             match self.stream.try_write(session.outgoing()) {
                 Ok(bytes) => {
+                    failpoint::reach(Point::ReplyWritten);
                     session.wrote(bytes);
                     total += bytes;
                 }

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::connection::Connection;
 use crate::config::LimitsConfig;
+use crate::failpoint::{self, Point};
 use crate::node::shared::{NetHandle, Shared};
 use crate::ops::labels::Doubt;
 use crate::ops::metrics::Metrics;
@@ -120,8 +121,12 @@ impl NetThread {
         let mut bounced = Vec::new();
         let mut sent = false;
         for flight in desk.departures() {
+            failpoint::reach(Point::DeskAdmitted);
             match self.shared.flights.push(flight) {
-                Ok(()) => sent = true,
+                Ok(()) => {
+                    failpoint::reach(Point::DeskQueued);
+                    sent = true;
+                }
                 Err(flight) => bounced.push(flight),
             }
         }

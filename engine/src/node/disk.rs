@@ -10,6 +10,7 @@ use sluice_core::ledger::image::Image;
 use sluice_core::replica::disk::{Append, SnapshotMeta};
 
 use super::shared::{Report, Shared, give_up};
+use crate::failpoint::{self, Point};
 use crate::snapshot::SnapshotStore;
 use crate::wal::{FENCE_LAG_MAX, LogStore};
 
@@ -28,9 +29,11 @@ pub(super) fn write_log(shared: &Shared, mut log: Box<dyn LogStore>) {
             write(shared, &mut *log, number, &step);
             settled = false;
         } else if shared.wal_done.load(Ordering::Acquire) {
+            failpoint::reach(Point::StopClose);
             if let Err(error) = log.close() {
                 give_up(shared, &format!("closing the log failed: {error}"));
             }
+            failpoint::reach(Point::StopClosed);
             return;
         } else if settled {
             thread::park();
@@ -111,6 +114,7 @@ pub(super) fn save_snapshots(
                 tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is");
             }
         }
+        failpoint::reach(Point::SnapshotSaved);
         report(shared, Report::Snapshot(saved.is_ok()));
     }
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Identity};
+use crate::failpoint::{self, Point};
 use crate::snapshot::{SnapshotError, SnapshotStore};
 use crate::wal::{LogStore, Options, SledStore, StoreError};
 
@@ -63,17 +64,22 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let mut data_dir = DataDir::open(&config.node.data)?;
     let seed = getrandom::u64().map_err(RecoveryError::Random)?;
     let identity = match data_dir.identity() {
-        Some(identity) => identity,
+        Some(identity) => {
+            failpoint::reach(Point::StartLocked);
+            identity
+        }
         None => create(&mut data_dir, config)?,
     };
     let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
     let (log, found) = SledStore::open(data_dir.path(), options)?;
     let snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
+    failpoint::reach(Point::StartSnapshots);
     let snapshot =
         snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
     let index = snapshot.meta.index;
     let ledger = Ledger::from_sections(snapshot.sections(), config.limits.records_expected, seed)
         .map_err(|error| RecoveryError::Image { index, error })?;
+    failpoint::reach(Point::StartLoaded);
     tracing::info!(
         snapshot = index,
         log_first = found.first_index,
@@ -121,6 +127,7 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
     SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;
     data_dir.seal(identity)?;
+    failpoint::reach(Point::CreateDone);
     tracing::info!(cluster = %identity.cluster, data = %data_dir.path().display(), "made a new cluster of one node");
     Ok(identity)
 }

@@ -24,6 +24,7 @@ use super::record::{self, STATE_KEY};
 use super::scan::{self, Refusal, Sound};
 use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError};
 use crate::datadir::is_sealed;
+use crate::failpoint::{self, Point};
 use crate::files::{sync_dir, sync_tree};
 
 /// Fixed at creation. A leaf above a quarter of it would go to a blob file: 20 items of 64 KiB stay below.
@@ -90,10 +91,13 @@ impl SledStore {
         }
         let db = config(&aside).open().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
         db.flush().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
+        failpoint::reach(Point::CreateLog);
         drop(db);
         await_release(&aside.join("db")).map_err(io)?;
         sync_tree(&aside).map_err(io)?;
+        failpoint::check(Point::CreateLogRename).map_err(io)?;
         fs::rename(&aside, &dir).map_err(io)?;
+        failpoint::check(Point::CreateLogRenamed).map_err(io)?;
         sync_dir(data_dir).map_err(io)
     }
 
@@ -123,6 +127,7 @@ impl SledStore {
         let fence_file = data_dir.join(FENCE_FILE);
         let fence =
             Fence::open(&fence_file)?.ok_or_else(|| StoreError::lost(&fence_file, "the file is missing"))?;
+        failpoint::reach(Point::StartFence);
         check_files(&dir, &db_file)?;
         let mark = fence.mark();
         let (in_dir, in_file) = (dir.clone(), db_file.clone());
@@ -145,6 +150,7 @@ impl SledStore {
         };
         // What recovery read is durable now, whether it was acknowledged or not: from here on it counts.
         store.write_fence()?;
+        failpoint::reach(Point::StartFenced);
         Ok((store, recovered))
     }
 
@@ -157,6 +163,10 @@ impl SledStore {
         while let Some(step) = self.book.next(&mut pending) {
             done.bytes += self.write_step(&step)?;
             done.fsync += self.sync()?;
+            failpoint::reach(Point::LogSynced);
+            if !step.removes.is_empty() {
+                failpoint::reach(Point::LogCompacted);
+            }
         }
         if (self.clock)().duration_since(self.fence_written_at) >= FENCE_LAG_MAX {
             self.write_fence()?;
@@ -196,17 +206,23 @@ impl SledStore {
             batch.insert(&record::key(entry.index), record);
             self.mark = Mark { index: entry.index, term: entry.term, entry_crc: crc, ..self.mark };
         }
-        self.db
-            .apply_batch(batch)
-            .and_then(|()| self.db.flush())
-            .map_err(|e| StoreError::sled(&self.db_file, "writing the log", e))?;
+        if !step.removes.is_empty() {
+            failpoint::reach(Point::LogCompact);
+        }
+        failpoint::check(Point::LogWrite).map_err(|e| StoreError::io(&self.db_file, "writing the log", e))?;
+        let sled = |e| StoreError::sled(&self.db_file, "writing the log", e);
+        self.db.apply_batch(batch).map_err(sled)?;
+        failpoint::reach(Point::LogBuffered);
+        self.db.flush().map_err(sled)?;
         Ok(bytes)
     }
 
     /// The only thing that makes a step durable.
     fn sync(&self) -> Result<Duration, StoreError> {
         let started = (self.clock)();
-        fdatasync(&self.sync).map_err(|e| StoreError::io(&self.db_file, "syncing the log", e.into()))?;
+        failpoint::check(Point::LogSync)
+            .and_then(|()| Ok(fdatasync(&self.sync)?))
+            .map_err(|e| StoreError::io(&self.db_file, "syncing the log", e))?;
         Ok((self.clock)().duration_since(started))
     }
 
@@ -333,6 +349,7 @@ fn open_and_scan(dir: &Path, db_file: &Path, mark: &Mark) -> Result<(sled::Db, F
         }
         Err(e) => return Err(StoreError::sled(db_file, "opening the log", e)),
     };
+    failpoint::reach(Point::StartOpened);
     let records = db.iter().map(|pair| pair.map_err(|e| e.to_string()));
     let sound = scan::scan(records, mark).map_err(|refusal| match refusal {
         Refusal::Damaged(what) => StoreError::damaged(db_file, what),
@@ -343,7 +360,9 @@ fn open_and_scan(dir: &Path, db_file: &Path, mark: &Mark) -> Result<(sled::Db, F
             supported: record::FORMAT.to_string(),
         },
     })?;
-    sync_tree(dir).map_err(|e| StoreError::io(dir, "syncing after the log was opened", e))?;
+    failpoint::check(Point::StartScanned)
+        .and_then(|()| sync_tree(dir))
+        .map_err(|e| StoreError::io(dir, "syncing after the log was opened", e))?;
     Ok((db, sync, sound))
 }
 

@@ -7,6 +7,7 @@ use sluice_protocol::NodeId;
 use super::disk::{Append, HardState, Members, SnapshotMeta};
 use super::publish::{self, Collector};
 use super::{Actions, Lead, Replica, log};
+use crate::fault::{self, Stage};
 use crate::flight::Flight;
 use crate::time::Moment;
 
@@ -46,11 +47,14 @@ impl Replica {
             self.node.on_persist_ready(number);
         }
         if let Some(last) = committed.last().map(Entry::get_index) {
+            fault::reach(Stage::Committed);
             for entry in &committed {
                 self.apply(entry, actions);
             }
+            fault::reach(Stage::Applied);
             actions.applied += committed.len();
             self.publisher.notices(&mut self.ledger, self.lead.gate());
+            fault::reach(Stage::Published);
             self.node.advance_apply_to(last);
         }
         if matches!(self.lead, Lead::CatchingUp) && self.is_caught_up(now) {
