@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,11 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 const PORTS_TRIED_MAX: u16 = 64;
 
 /// Spreads the ports at which processes of neighbouring numbers begin.
-const PORT_STEP: u16 = 97;
+const PORT_STEP: u16 = 521;
+
+/// Ports that this process has tried. None is tried twice: a server that is dead for a moment, and is to be started
+/// again on its port, must not find another of ours there.
+static PORTS_TRIED: AtomicU16 = AtomicU16::new(0);
 
 /// How often an ending process is looked at.
 const EXIT_POLL: Duration = Duration::from_millis(2);
@@ -117,7 +122,8 @@ impl ServerProcess {
         let span = PORTS.end - PORTS.start;
         // Several programs that do this at once begin at different ports.
         let from = (std::process::id() as u16).wrapping_mul(PORT_STEP) % span;
-        for step in 0..PORTS_TRIED_MAX {
+        for _ in 0..PORTS_TRIED_MAX {
+            let step = PORTS_TRIED.fetch_add(1, Ordering::Relaxed) % span;
             let port = PORTS.start + (from + step) % span;
             let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             // Looked at first because a refusal costs a process. Another may still take it in between.
