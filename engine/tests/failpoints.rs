@@ -225,6 +225,7 @@ fn a_death_while_it_stops_loses_and_contradicts_nothing() {
                 let point = format!("{}@1", fact.name);
                 let from = deaths.start(&point, "kill");
                 load.crowd.answers(1 + deaths.rig.dice.below(ANSWERS as u64) as usize).await;
+                deaths.rig.ready().await;
                 deaths.rig.server.as_ref().unwrap().ask_to_stop().unwrap();
                 deaths.dead(&point, from).await;
             }

@@ -76,6 +76,7 @@ fn a_stop_under_load_keeps_everything_and_exits_with_0() {
             let status = rig.server.take().unwrap().terminate(PATIENCE).unwrap();
             assert_eq!(status.code(), Some(0), "{}", rig.words());
             rig.start_again();
+            rig.ready().await;
             load.crowd.answers(ANSWERS_AFTER).await;
             let account = load.finish().await;
             rig.audit(&account).await;

@@ -91,8 +91,12 @@ impl Crowd {
 
     /// Waits until so many more answers were given.
     pub async fn answers(&self, more: usize) {
-        self.mark.set(self.witness.account().answers() + more);
-        self.marked.notified().await;
+        let wanted = self.witness.account().answers() + more;
+        self.mark.set(wanted);
+        // Somebody may have told of an earlier mark when nobody waited any more.
+        while self.witness.account().answers() < wanted {
+            self.marked.notified().await;
+        }
     }
 
     pub fn stop(&self) {

@@ -107,6 +107,12 @@ impl Rig {
         self.server = Some(ServerProcess::start(&launch).unwrap());
     }
 
+    /// Waits until the server says that it serves. Before that a signal to stop ends it like any process.
+    pub async fn ready(&mut self) {
+        let ready = self.server.as_mut().unwrap().ready(PATIENCE).await;
+        ready.unwrap_or_else(|error| panic!("{error}\n{}", self.words()));
+    }
+
     /// New products, and an account of them.
     pub async fn open_sale(&mut self, client: &Client, promises: &[Promise]) -> Rc<RefCell<Account>> {
         let mut account = Account::default();
