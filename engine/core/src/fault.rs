@@ -67,8 +67,12 @@ mutants! {
     TermUnchecked = "term_unchecked";
     /// The fence is not compared with the log when it is opened.
     FenceNotChecked = "fence_not_checked";
-    /// A snapshot is renamed before all of it is written.
-    RenameBeforeWritten = "rename_before_written";
+    /// Answers leave the replica before the board shows what they rest on.
+    AnswerBeforePublish = "answer_before_publish";
+    /// A data directory gets its identity before its first snapshot.
+    IdentityFirst = "identity_first";
+    /// The names in a directory are not made durable: a rename may be undone by a power cut.
+    DirectoryNotSynced = "directory_not_synced";
 }
 
 #[cfg(feature = "failpoints")]

@@ -6,6 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Instant;
 
+use sluice_core::fault::Mutant;
 use sluice_core::ledger::image::Image;
 use sluice_core::replica::disk::{Append, SnapshotMeta};
 
@@ -73,6 +74,10 @@ fn merge(shared: &Shared, mut number: u64, mut step: Append) -> (u64, Append, Op
 
 fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
     let metrics = &shared.metrics;
+    let early = failpoint::is_on(Mutant::ReportBeforeWrite);
+    if early {
+        report(shared, Report::Persisted(number));
+    }
     let appended = match log.append(step) {
         Ok(appended) => appended,
         Err(error) => give_up(shared, &format!("the log cannot be written: {error}")),
@@ -83,7 +88,9 @@ fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
     metrics.log_disk_bytes.set(appended.disk_bytes);
     metrics.log_first_index.set(appended.first_index);
     metrics.log_last_index.set(appended.last_index);
-    report(shared, Report::Persisted(number));
+    if !early {
+        report(shared, Report::Persisted(number));
+    }
 }
 
 /// Saves snapshots one at a time until the replica lets go of its end.

@@ -2,6 +2,7 @@
 //!
 //! Relies on each store to refuse what is damaged. Deliberately not here: threads.
 
+use sluice_core::fault::Mutant;
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::image::ImageError;
 use sluice_core::replica::disk::{Members, SnapshotMeta};
@@ -119,6 +120,9 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     let cluster = u128::from(random()?) << 64 | u128::from(random()?);
     let identity = Identity { cluster: ClusterId(cluster), node: FIRST_NODE, incarnation: random()? };
     SledStore::create(data_dir.path())?;
+    if failpoint::is_on(Mutant::IdentityFirst) {
+        data_dir.seal(identity)?;
+    }
     let genesis = SnapshotMeta {
         index: 0,
         term: 0,
@@ -126,7 +130,9 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     };
     let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
     SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;
-    data_dir.seal(identity)?;
+    if data_dir.identity().is_none() {
+        data_dir.seal(identity)?;
+    }
     failpoint::reach(Point::CreateDone);
     tracing::info!(cluster = %identity.cluster, data = %data_dir.path().display(), "made a new cluster of one node");
     Ok(identity)

@@ -23,6 +23,7 @@ use super::expiry;
 use super::quota::TooMany;
 use super::records::{Kind, Payload, Record};
 use super::turn::Turn;
+use crate::fault::{self, Mutant};
 
 impl<E: Effects> Turn<'_, E> {
     pub(super) fn reserve(&mut self, ask: &ArchivedReserve) -> Answer {
@@ -106,7 +107,9 @@ impl<E: Effects> Turn<'_, E> {
             return Some(Answer::invalid(self.at, RefusedField::Quantity, value, 1, high));
         }
         if let Some((_, record)) = self.recall(ask.id) {
-            let is_same = record.is(State::Fenced) || self.payload(&record) == *ask;
+            let is_same = record.is(State::Fenced)
+                || self.payload(&record) == *ask
+                || fault::is_on(Mutant::ConflictUnnoticed);
             return Some(if is_same {
                 self.outcome(&record)
             } else {
@@ -149,7 +152,7 @@ impl<E: Effects> Turn<'_, E> {
             }
         }
         while !self.ledger.products.get(product).has_free(quantity) {
-            if !self.expire_due_of(product) {
+            if fault::is_on(Mutant::RefuseBeforeSweep) || !self.expire_due_of(product) {
                 return Err(self.shortage(product));
             }
         }
@@ -253,7 +256,7 @@ impl<E: Effects> Turn<'_, E> {
 
     /// From now on the expired hold can never be taken again.
     fn settle(&mut self, slot: u32) {
-        if self.ledger.records.get(slot).settled == 0 {
+        if self.ledger.records.get(slot).settled == 0 && !fault::is_on(Mutant::ExpiryNotSettled) {
             self.ledger.records.get_mut(slot).settled = 1;
         }
     }
@@ -263,7 +266,9 @@ impl<E: Effects> Turn<'_, E> {
         if !self.has_room() {
             return self.full();
         }
-        self.remember_ended(Record::fence(id, self.at.time_ms));
+        if !fault::is_on(Mutant::NoTombstone) {
+            self.remember_ended(Record::fence(id, self.at.time_ms));
+        }
         Answer::fenced(self.at)
     }
 
@@ -271,7 +276,8 @@ impl<E: Effects> Turn<'_, E> {
     fn recall(&mut self, id: u128) -> Option<(u32, Record)> {
         let slot = self.ledger.records.find(id)?;
         let record = *self.ledger.records.get(slot);
-        if !record.is(State::Held) || record.is_held_at(self.at.time_ms) {
+        let holds = record.is_held_at(self.at.time_ms) || fault::is_on(Mutant::HeldUntilSwept);
+        if !record.is(State::Held) || holds {
             return Some((slot, record));
         }
         self.expire(slot);
