@@ -67,6 +67,18 @@ mutants! {
     TermUnchecked = "term_unchecked";
     /// The fence is not compared with the log when it is opened.
     FenceNotChecked = "fence_not_checked";
+    /// A refusal of the log is not remembered, so that the id may take units later.
+    RefusalForgotten = "refusal_forgotten";
+    /// A change of stock is not remembered, so that a retry makes it again.
+    RestockForgotten = "restock_forgotten";
+    /// An id that has an outcome is not put into the filter of known ids.
+    KnownIdForgotten = "known_id_forgotten";
+    /// A thread takes units from its own stripe only: the last ones are out of reach.
+    StripesNotSwept = "stripes_not_swept";
+    /// Ledger time follows a proposer's clock that was set back.
+    TimeFalls = "time_falls";
+    /// Ledger time follows a proposer's clock however far it jumps.
+    TimeJumps = "time_jumps";
     /// Answers leave the replica before the board shows what they rest on.
     AnswerBeforePublish = "answer_before_publish";
     /// A data directory gets its identity before its first snapshot.

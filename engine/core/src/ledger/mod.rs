@@ -138,9 +138,11 @@ impl Ledger {
     fn advance(&mut self, stamp_ms: u64) {
         let latest_ms = match self.now_ms {
             0 => stamp_ms,
+            _ if fault::is_on(Mutant::TimeJumps) => stamp_ms,
             now_ms => now_ms.saturating_add(ADVANCE_MS_MAX),
         };
-        self.now_ms = self.now_ms.max(stamp_ms.min(latest_ms));
+        let floor_ms = if fault::is_on(Mutant::TimeFalls) { 0 } else { self.now_ms };
+        self.now_ms = floor_ms.max(stamp_ms.min(latest_ms));
     }
 
     /// The index of the last entry applied.

@@ -201,7 +201,9 @@ impl<E: Effects> Turn<'_, E> {
         else {
             return refusal;
         };
-        self.remember_ended(Record::refusal(ask, status, self.at.time_ms));
+        if !fault::is_on(Mutant::RefusalForgotten) {
+            self.remember_ended(Record::refusal(ask, status, self.at.time_ms));
+        }
         refusal
     }
 
