@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,11 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 const PORTS_TRIED_MAX: u16 = 64;
 
 /// Spreads the ports at which processes of neighbouring numbers begin.
-const PORT_STEP: u16 = 97;
+const PORT_STEP: u16 = 521;
+
+/// Ports that this process has tried. None is tried twice: a server that is dead for a moment, and is to be started
+/// again on its port, must not find another of ours there.
+static PORTS_TRIED: AtomicU16 = AtomicU16::new(0);
 
 /// How often an ending process is looked at.
 const EXIT_POLL: Duration = Duration::from_millis(2);
@@ -42,6 +47,8 @@ pub struct Launch {
     pub listen: SocketAddr,
     /// More flags of `sluice serve`.
     pub flags: Vec<String>,
+    /// More variables in its environment.
+    pub variables: Vec<(String, String)>,
 }
 
 /// Why there is no server.
@@ -96,6 +103,7 @@ impl ServerProcess {
         let mut command = Command::new(&launch.binary);
         command.args(["serve", "--json", "--ops", "127.0.0.1:0", "--data"]).arg(&launch.data);
         command.arg("--listen").arg(launch.listen.to_string()).args(&launch.flags);
+        command.envs(launch.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         // SAFETY: between fork and exec only one system call is made, which allocates nothing and takes no lock.
         unsafe {
@@ -114,7 +122,8 @@ impl ServerProcess {
         let span = PORTS.end - PORTS.start;
         // Several programs that do this at once begin at different ports.
         let from = (std::process::id() as u16).wrapping_mul(PORT_STEP) % span;
-        for step in 0..PORTS_TRIED_MAX {
+        for _ in 0..PORTS_TRIED_MAX {
+            let step = PORTS_TRIED.fetch_add(1, Ordering::Relaxed) % span;
             let port = PORTS.start + (from + step) % span;
             let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             // Looked at first because a refusal costs a process. Another may still take it in between.
@@ -190,6 +199,31 @@ impl ServerProcess {
         }
     }
 
+    /// Waits until it ends by itself, while other tasks of this thread go on.
+    ///
+    /// # Errors
+    /// The system's words, or that it did not end in time; then it is killed.
+    pub async fn ended(mut self, patience: Duration) -> io::Result<ExitStatus> {
+        let by = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= by {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not end in time"));
+            }
+            tokio::time::sleep(EXIT_POLL).await;
+        }
+    }
+
+    /// Asks it to stop. What comes of it, [`ServerProcess::ended`] tells.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub fn ask_to_stop(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
+    }
+
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("sluice://{}", self.launch.listen)
@@ -218,7 +252,7 @@ impl ServerProcess {
     /// # Errors
     /// The system's words, or that it did not end in time; then it is killed.
     pub fn terminate(self, patience: Duration) -> io::Result<ExitStatus> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.ask_to_stop()?;
         self.wait(patience)
     }
 }

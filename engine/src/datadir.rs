@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 use sluice_protocol::ids::{ClusterId, NodeId};
 use thiserror::Error;
 
+use crate::failpoint::{self, Point};
 use crate::files::sync_dir;
 use crate::wal::{Backend, StoreError};
 
@@ -127,6 +128,7 @@ impl DataDir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 check_names(path)?;
                 check_unused(path)?;
+                failpoint::reach(Point::CreateLocked);
                 None
             }
             Err(e) => return Err(io_error(&file, "reading", e)),
@@ -155,10 +157,13 @@ impl DataDir {
         assert!(self.identity.is_none(), "the identity of a data directory never changes");
         let aside = self.path.join(IDENTITY_FILE_ASIDE);
         let write = || {
+            failpoint::check(Point::CreateIdentity)?;
             let mut file = File::create(&aside)?;
             file.write_all(print(&identity).as_bytes())?;
             file.sync_all()?;
+            failpoint::check(Point::CreateIdentityRename)?;
             fs::rename(&aside, self.path.join(IDENTITY_FILE))?;
+            failpoint::check(Point::CreateIdentityRenamed)?;
             sync_dir(&self.path)
         };
         write().map_err(|e| io_error(&aside, "writing the identity", e))?;
@@ -191,6 +196,7 @@ fn make_durably(path: &Path) -> io::Result<()> {
         make_durably(parent)?;
     }
     fs::create_dir(path)?;
+    failpoint::check(Point::CreateDir)?;
     sync_dir(parent)
 }
 

@@ -6,8 +6,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use sluice_core::fault::Mutant;
+
+use crate::failpoint;
+
 /// Makes the names in a directory durable: files created, renamed or removed there.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    if failpoint::is_on(Mutant::DirectoryNotSynced) {
+        return Ok(());
+    }
     File::open(dir)?.sync_all()
 }
 

@@ -9,6 +9,7 @@
 //! - [`ops`] metrics, health, and the port that shows them
 //! - [`clock`] the only reader of time
 //! - [`testing`] a real server inside a test; [`child`] one in a process of its own, to be killed
+//! - [`failpoint`] where tests make it fail; empty in every build for users
 //! - [`audit`] every answer of a sale held against the engine's books
 //!
 //! Deliberately not here: decisions. Whoever decides lives in `sluice-core`, without sockets, files or clocks.
@@ -20,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod datadir;
 pub mod descriptors;
+pub mod failpoint;
 mod files;
 pub mod net;
 pub mod node;

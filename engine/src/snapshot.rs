@@ -18,6 +18,7 @@ use thiserror::Error;
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::failpoint::{self, Point};
 use crate::files::{is_full, sync_dir};
 
 /// The format this build writes.
@@ -204,13 +205,16 @@ impl SnapshotStore {
         aside.push(SUFFIX_ASIDE);
         let aside = PathBuf::from(aside);
         let written = write_file(&aside, self.cluster, meta, sections, progress)
+            .and_then(|len| failpoint::check(Point::SnapshotRename).map(|()| len))
             .and_then(|len| fs::rename(&aside, &path).map(|()| len))
+            .and_then(|len| failpoint::check(Point::SnapshotRenamed).map(|()| len))
             .and_then(|len| sync_dir(&self.dir).map(|()| len));
         match written {
             Ok(len) => {
                 if self.kept.last() != Some(&meta.index) {
                     self.kept.push(meta.index);
                 }
+                failpoint::reach(Point::SnapshotDelete);
                 self.remove_old();
                 Ok(len)
             }
@@ -296,6 +300,7 @@ impl SnapshotStore {
 fn prepare(data_dir: &Path, dir: &Path) -> io::Result<Vec<u64>> {
     if !dir.exists() {
         fs::create_dir(dir)?;
+        failpoint::check(Point::CreateSnapshots)?;
         sync_dir(data_dir)?;
     }
     let mut found = Vec::new();
@@ -374,6 +379,9 @@ fn fill(
         let len = u32::try_from(section.len()).expect("the limit of a section is below 4 GiB");
         let crc = section_crc(count, len, &section);
         writer.put(SectionHeader { len: U32::new(len), crc: U32::new(crc) }.as_bytes())?;
+        failpoint::check_with(Point::SnapshotSection, || {
+            drop(writer.put(&section[..section.len() / 2]).and_then(|()| writer.out.flush()));
+        })?;
         writer.put(&section)?;
         count = count.checked_add(1).expect("a snapshot has fewer than 2^32 sections");
         progress(writer.len);
@@ -389,6 +397,7 @@ fn fill(
     let crc = writer.crc.clone().finalize();
     writer.put(&crc.to_le_bytes())?;
     writer.out.flush()?;
+    failpoint::check(Point::SnapshotSync)?;
     writer.out.get_ref().sync_all()?;
     Ok(writer.len)
 }

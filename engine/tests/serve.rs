@@ -6,7 +6,10 @@ use rustix::process::Signal;
 
 mod process;
 
-use process::{Served, ends, serve};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use process::{FREE_PORTS, Served, ends, serve, serve_by};
 
 #[test]
 fn a_first_sale_by_hand() {
@@ -100,6 +103,29 @@ fn a_data_directory_in_use_is_4_and_a_port_in_use_is_2() {
     let (code, said) = ends(serve(&data.path().join("two"), &["--listen", "0.0.0.0:0"]));
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--insecure-plaintext"), "{said}");
+}
+
+/// Fail points are for tests: a build for users neither reads their variables nor holds their names. The same test,
+/// built with the feature, finds all of it.
+#[test]
+fn a_build_for_users_has_no_fail_points() {
+    let is_for_tests = cfg!(feature = "failpoints");
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_sluice")).unwrap();
+    for name in
+        ["SLUICE_FAILPOINTS", "SLUICE_MUTANTS", "snapshot.renamed", "create.identity_rename", "token_kept"]
+    {
+        let holds = binary.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+        assert_eq!(holds, is_for_tests, "{name}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command.env("SLUICE_FAILPOINTS", "create.done=kill").env("SLUICE_MUTANTS", "token_kept");
+    let mut child = serve_by(command, &directory.path().join("data"), FREE_PORTS);
+    if is_for_tests {
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+    } else {
+        assert_eq!(Served::announced(child).stop(Signal::TERM), 0);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, NodeId, ProductId, ReservationId, UserId};
 
+use crate::fault::{self, Mutant};
 use crate::gate::{Applied, AppliedCell, Filter, Filters, Gate};
 
 /// What clients wait while the leader's gate is shut, milliseconds.
@@ -128,7 +129,11 @@ impl Board {
     /// Publishes that the id has, or no longer has, an outcome. Replica thread only.
     pub fn set_known(&self, id: ReservationId, is: bool) {
         let hash = self.known_hash(id);
-        if is { self.known.insert(hash) } else { self.known.remove(hash) }
+        match is {
+            true if fault::is_on(Mutant::KnownIdForgotten) => {}
+            true => self.known.insert(hash),
+            false => self.known.remove(hash),
+        }
     }
 
     /// Reads what [`Board::set_buyer`] will look at first, ahead of it. Replica thread only.

@@ -5,6 +5,8 @@
 //! [`gate`] (lock-free tokens) and the [`board`] (what the replica has published) → a [`flight`] to the
 //! [`replica`] (batches, raft) → the [`ledger`] (the state machine) → the flight comes back with its answers.
 //!
+//! [`fault`] is for tests alone, and empty in every build for users.
+//!
 //! Deliberately not here: sockets, files, clocks, threads, random numbers. [`time`] and seeds enter as numbers,
 //! bytes as slices; a test or a simulator owns them. `clippy.toml` beside `Cargo.toml` enforces it.
 
@@ -16,6 +18,7 @@
 
 pub mod board;
 pub mod desk;
+pub mod fault;
 pub mod flight;
 pub mod gate;
 pub mod ledger;

@@ -260,7 +260,7 @@ fn an_entry_that_is_no_batch_changes_nothing() {
 
 #[test]
 fn an_entry_of_another_term_moves_only_the_index() {
-    let mut ledger = Ledger::new(SETTINGS, 1);
+    let mut ledger = Observed::new(SETTINGS, 1).ledger;
     let entry = Batch { proposer_term: 1, stamp_ms: 1000, groups: vec![put(1, 1, 1)] }.encode();
     let mut told = Told::default();
     let applied = ledger.apply(3, 2, &entry, &mut told).unwrap();

@@ -458,6 +458,16 @@ fn a_filter_with_too_many_ids_does_not_turn_refusals_into_records() {
 }
 
 #[test]
+fn a_retry_that_took_a_unit_without_a_token_leaves_none_behind() {
+    let mut node = TestNode::new();
+    node.put(1, 2, Terms { per_user_limit: 1, ..TERMS });
+    // Both tokens are with one user, who may have one unit; the retry of another comes to the log without.
+    node.send(Kind::Reserve, Ask::Reserve(&[item(1, 1, 7, 1), item(2, 1, 7, 1)]));
+    assert_eq!(status(node.retry(3, 1, 8, 1)), Status::Reserved);
+    assert_eq!((node.free(1), node.tokens(1)), (0, 0));
+}
+
+#[test]
 fn an_order_above_the_limit_of_anybody_takes_no_units_out_of_sight() {
     let mut node = TestNode::new();
     node.put(1, 5, Terms { per_user_limit: 2, ..TERMS });

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use super::exit::Exit;
 use super::output;
 use crate::config::{Config, ConfigArgs};
+use crate::failpoint::{self, Point};
 use crate::node::{Node, NodeError, RecoveryError};
 use crate::ops::server::OpsError;
 
@@ -76,6 +77,7 @@ impl ServeArgs {
     }
 
     fn announce(&self, node: &Node) {
+        failpoint::reach(Point::StartReady);
         let (cluster, id) = node.identity();
         let url = format!("sluice://{}", node.address());
         let ops = format!("http://{}", node.ops_address());

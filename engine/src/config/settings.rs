@@ -71,6 +71,8 @@ fn read<T: FromValue>(resolved: &Resolved, key: &str) -> T {
 }
 
 const MIB: u64 = 1 << 20;
+/// The least log between two snapshots: below it a node does little else. Tests of fail points want just that.
+const SNAPSHOT_EVERY_MIN: u64 = if cfg!(feature = "failpoints") { 4096 } else { MIB };
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: u64 = 1000;
@@ -142,7 +144,7 @@ sections! {
         /// How the log of a new data directory is kept; an old one stays as it is.
         backend: Backend = "log-backend", "sled", Kind::Backend;
         /// A snapshot is written whenever the log has grown by this much since the last one.
-        snapshot_every_bytes: u64 = "snapshot-every-bytes", "256MiB", Kind::size(MIB, TIB);
+        snapshot_every_bytes: u64 = "snapshot-every-bytes", "256MiB", Kind::size(SNAPSHOT_EVERY_MIN, TIB);
         /// How long opening the log may take before it counts as damaged.
         open_timeout: Duration = "open-timeout", "2m", Kind::span(SECOND, HOUR);
         /// Free disk space below which nothing new is admitted, so that the log always has room to end cleanly.

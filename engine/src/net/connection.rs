@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::thread::NetThread;
 use crate::config::LimitsConfig;
+use crate::failpoint::{self, Point};
 
 /// Bytes read from one connection before the others get their turn.
 const READ_TURN_BYTES: usize = 256 * 1024;
@@ -257,6 +258,7 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+        failpoint::reach(Point::NetRead);
         session.receive(&mut shared);
         net.room.shared.set(shared);
         net.metrics().received_bytes.add(total as u64);
@@ -300,6 +302,7 @@ impl Connection {
             }
             match session.step() {
                 Ok(Step::Request { kind, correlation, budget_ms, ask }) => {
+                    failpoint::reach(Point::NetFrame);
                     frames += 1;
                     items += ask.len();
                     net.metrics().items.add(ask.len() as u64);
@@ -399,8 +402,15 @@ impl Connection {
         let mut session = self.session.borrow_mut();
         let mut total = 0;
         while !session.outgoing().is_empty() {
+            failpoint::reach(Point::ReplyWrite);
+            failpoint::reach_with(Point::ReplyHalf, || {
+                let half = &session.outgoing()[..session.outgoing().len().div_ceil(2)];
+                // The process ends here, whatever the socket takes.
+                let _: io::Result<usize> = self.stream.try_write(half);
+            });
             match self.stream.try_write(session.outgoing()) {
                 Ok(bytes) => {
+                    failpoint::reach(Point::ReplyWritten);
                     session.wrote(bytes);
                     total += bytes;
                 }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::connection::Connection;
 use super::room::Room;
 use crate::config::LimitsConfig;
+use crate::failpoint::{self, Point};
 use crate::node::shared::{NetHandle, Shared};
 use crate::ops::labels::Doubt;
 use crate::ops::metrics::Metrics;
@@ -140,8 +141,12 @@ impl NetThread {
         let mut bounced = Vec::new();
         let mut sent = false;
         for flight in desk.departures() {
+            failpoint::reach(Point::DeskAdmitted);
             match self.shared.flights.push(flight) {
-                Ok(()) => sent = true,
+                Ok(()) => {
+                    failpoint::reach(Point::DeskQueued);
+                    sent = true;
+                }
                 Err(flight) => bounced.push(flight),
             }
         }

@@ -6,11 +6,13 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Instant;
 
+use sluice_core::fault::Mutant;
 use sluice_core::ledger::image::Image;
 use sluice_core::replica::disk::{Append, SnapshotMeta};
 
 use super::room::Room;
 use super::shared::{Report, Shared, give_up};
+use crate::failpoint::{self, Point};
 use crate::snapshot::SnapshotStore;
 use crate::wal::{FENCE_LAG_MAX, LogStore};
 
@@ -30,9 +32,11 @@ pub(super) fn write_log(shared: &Shared, mut log: Box<dyn LogStore>, room: &Room
             room.look(shared);
             settled = false;
         } else if shared.wal_done.load(Ordering::Acquire) {
+            failpoint::reach(Point::StopClose);
             if let Err(error) = log.close() {
                 give_up(shared, &format!("closing the log failed: {error}"));
             }
+            failpoint::reach(Point::StopClosed);
             return;
         } else if settled {
             thread::park();
@@ -72,6 +76,10 @@ fn merge(shared: &Shared, mut number: u64, mut step: Append) -> (u64, Append, Op
 
 fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
     let metrics = &shared.metrics;
+    let early = failpoint::is_on(Mutant::ReportBeforeWrite);
+    if early {
+        report(shared, Report::Persisted(number));
+    }
     let appended = match log.append(step) {
         Ok(appended) => appended,
         Err(error) => give_up(shared, &format!("the log cannot be written: {error}")),
@@ -82,7 +90,9 @@ fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
     metrics.log_disk_bytes.set(appended.disk_bytes);
     metrics.log_first_index.set(appended.first_index);
     metrics.log_last_index.set(appended.last_index);
-    report(shared, Report::Persisted(number));
+    if !early {
+        report(shared, Report::Persisted(number));
+    }
 }
 
 /// Saves snapshots one at a time until the replica lets go of its end.
@@ -113,6 +123,7 @@ pub(super) fn save_snapshots(
                 tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is");
             }
         }
+        failpoint::reach(Point::SnapshotSaved);
         report(shared, Report::Snapshot(saved.is_ok()));
     }
 }

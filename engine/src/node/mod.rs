@@ -37,6 +37,7 @@ use self::shared::{NetHandle, Shared, Sleeper};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::descriptors::{self, TooFew};
+use crate::failpoint::{self, Point};
 use crate::net;
 use crate::ops::health::Health;
 use crate::ops::metrics::{Identity, Metrics};
@@ -92,6 +93,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub fn start(config: &Config) -> Result<Self, NodeError> {
+        failpoint::begin();
         let (metrics, health) = (Metrics::new(), Health::new());
         let mut limits = config.limits.clone();
         limits.connections_max = descriptors::connections_max(config)?;
@@ -119,6 +121,7 @@ impl Node {
             snapshot_every_bytes: config.log.snapshot_every_bytes,
         };
         let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
+        failpoint::reach(Point::StartReplica);
         let status = replica.status();
         shared.metrics.snapshot_index.set(status.snapshot);
         shared.metrics.log_first_index.set(opened.log_first);
@@ -184,6 +187,7 @@ impl Node {
     /// # Panics
     /// If one of them has panicked.
     pub fn stop(self) {
+        failpoint::reach(Point::StopBegun);
         self.shared.health.stopping();
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.replica.wake();

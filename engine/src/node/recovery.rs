@@ -2,6 +2,7 @@
 //!
 //! Relies on each store to refuse what is damaged. Deliberately not here: threads.
 
+use sluice_core::fault::Mutant;
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::image::ImageError;
 use sluice_core::replica::disk::{Members, SnapshotMeta};
@@ -11,6 +12,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Identity};
+use crate::failpoint::{self, Point};
 use crate::snapshot::{SnapshotError, SnapshotStore};
 use crate::wal::{Backend, LogStore, Options, StoreError};
 
@@ -63,17 +65,22 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let mut data_dir = DataDir::open(&config.node.data)?;
     let seed = getrandom::u64().map_err(RecoveryError::Random)?;
     let identity = match data_dir.identity() {
-        Some(identity) => identity,
+        Some(identity) => {
+            failpoint::reach(Point::StartLocked);
+            identity
+        }
         None => create(&mut data_dir, config)?,
     };
     let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
     let (log, found) = Backend::open(data_dir.path(), options)?;
     let snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
+    failpoint::reach(Point::StartSnapshots);
     let snapshot =
         snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
     let index = snapshot.meta.index;
     let ledger = Ledger::from_sections(snapshot.sections(), config.limits.records_expected, seed)
         .map_err(|error| RecoveryError::Image { index, error })?;
+    failpoint::reach(Point::StartLoaded);
     tracing::info!(
         snapshot = index,
         log_first = found.first_index,
@@ -113,6 +120,9 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     let cluster = u128::from(random()?) << 64 | u128::from(random()?);
     let identity = Identity { cluster: ClusterId(cluster), node: FIRST_NODE, incarnation: random()? };
     config.log.backend.create(data_dir.path())?;
+    if failpoint::is_on(Mutant::IdentityFirst) {
+        data_dir.seal(identity)?;
+    }
     let genesis = SnapshotMeta {
         index: 0,
         term: 0,
@@ -120,7 +130,10 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     };
     let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
     SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;
-    data_dir.seal(identity)?;
+    if data_dir.identity().is_none() {
+        data_dir.seal(identity)?;
+    }
+    failpoint::reach(Point::CreateDone);
     tracing::info!(cluster = %identity.cluster, data = %data_dir.path().display(), "made a new cluster of one node");
     Ok(identity)
 }

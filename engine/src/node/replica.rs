@@ -12,6 +12,7 @@ use sluice_core::replica::{Actions, Replica};
 
 use super::room::Room;
 use super::shared::{Report, Shared};
+use crate::failpoint::{self, Point};
 use crate::ops::cells::Totals;
 use crate::ops::health::Condition;
 use crate::ops::labels::{Queue, Role};
@@ -90,6 +91,7 @@ pub(super) fn run(
             thread::park_timeout(Duration::from_millis(due_ms));
         }
     }
+    failpoint::reach(Point::StopDrained);
     shared.wal_done.store(true, Ordering::Release);
     shared.wal.wake();
     shared.drained.store(true, Ordering::Release);
@@ -121,6 +123,7 @@ impl Turn<'_> {
             let Some(flight) = self.shared.flights.pop() else { break };
             any = true;
             taken += flight.len();
+            failpoint::reach(Point::ReplicaTaken);
             self.replica.submit(flight);
         }
         any
@@ -132,6 +135,7 @@ impl Turn<'_> {
         let actions = &mut self.actions;
         let any = !actions.appends.is_empty() || !actions.settled.is_empty() || actions.applied > 0;
         for (number, step) in actions.appends.drain(..) {
+            failpoint::reach(Point::ReplicaOrdered);
             self.ordered.push_back((number, Instant::now()));
             shared.appends.push((number, step)).expect("fewer steps are under way than the queue holds");
             shared.wal.wake();
@@ -141,6 +145,7 @@ impl Turn<'_> {
             shared.metrics.batch_bytes.record(bytes as u64);
         }
         for flight in actions.settled.drain(..) {
+            failpoint::reach(Point::ReplySettled);
             let thread = usize::from(flight.origin.thread);
             let returned = shared.nets[thread].returns.push(flight);
             returned.expect("a desk has no more away than its return queue holds");
@@ -154,6 +159,7 @@ impl Turn<'_> {
             }
         }
         if let Some(snapshot) = actions.snapshot.take() {
+            failpoint::reach(Point::SnapshotFrozen);
             self.images.send(snapshot).expect("the snapshot thread lives as long as this one");
         }
         any

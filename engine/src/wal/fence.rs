@@ -17,6 +17,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::StoreError;
+use crate::failpoint::{self, Point};
 use crate::files::sync_dir;
 
 /// The format this build writes.
@@ -84,7 +85,9 @@ impl Fence {
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&aside).map_err(io)?;
         let mut fence = Self { file, path: path.to_path_buf(), counter: 0, mark: Mark::default() };
         fence.draw_back(Mark::default())?;
+        failpoint::check(Point::CreateFence).map_err(io)?;
         std::fs::rename(&aside, path).map_err(io)?;
+        failpoint::check(Point::CreateFenceRenamed).map_err(io)?;
         sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
         Ok(fence)
     }
@@ -151,13 +154,22 @@ impl Fence {
         let counter = self.counter + 1;
         let bytes = encode(counter, &mark);
         let at = (counter % SLOTS) * SLOT_LEN as u64;
-        self.file
-            .write_all_at(&bytes, at)
-            .and_then(|()| fdatasync(&self.file).map_err(io::Error::from))
-            .map_err(|e| StoreError::io(&self.path, "writing the fence", e))?;
+        self.write_slot(&bytes, at).map_err(|e| StoreError::io(&self.path, "writing the fence", e))?;
+        failpoint::reach(Point::FenceSynced);
         self.counter = counter;
         self.mark = mark;
         Ok(())
+    }
+
+    fn write_slot(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        failpoint::check(Point::FenceWrite)?;
+        failpoint::reach_with(Point::FenceHalf, || {
+            // The process ends here, whatever the file takes.
+            let _: io::Result<()> = self.file.write_all_at(&bytes[..USED_LEN / 2], at);
+        });
+        self.file.write_all_at(bytes, at)?;
+        failpoint::check(Point::FenceSync)?;
+        Ok(fdatasync(&self.file)?)
     }
 }
 

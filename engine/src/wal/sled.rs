@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, fdatasync, flock};
 use rustix::io::retry_on_intr;
+use sluice_core::fault::Mutant;
 use sluice_core::replica::disk::Append;
 
 use super::backend::{begin_creation, open_fence};
@@ -24,6 +25,7 @@ use super::plan::{Book, Step};
 use super::record::{self, STATE_KEY};
 use super::scan::{self, Sound};
 use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError};
+use crate::failpoint::{self, Point};
 use crate::files::{sync_dir, sync_tree};
 
 /// Fixed at creation. A leaf above a quarter of it would go to a blob file: 20 items of 64 KiB stay below.
@@ -80,10 +82,13 @@ impl SledStore {
         }
         let db = config(&aside).open().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
         db.flush().map_err(|e| StoreError::sled(&aside, "creating the log", e))?;
+        failpoint::reach(Point::CreateLog);
         drop(db);
         await_release(&aside.join("db")).map_err(io)?;
         sync_tree(&aside).map_err(io)?;
+        failpoint::check(Point::CreateLogRename).map_err(io)?;
         fs::rename(&aside, &dir).map_err(io)?;
+        failpoint::check(Point::CreateLogRenamed).map_err(io)?;
         sync_dir(data_dir).map_err(io)
     }
 
@@ -96,6 +101,7 @@ impl SledStore {
         let dir = data_dir.join(STORE_DIR);
         let db_file = dir.join("db");
         let fence = open_fence(data_dir)?;
+        failpoint::reach(Point::StartFence);
         check_files(&dir, &db_file)?;
         let mark = fence.mark();
         let (in_dir, in_file) = (dir.clone(), db_file.clone());
@@ -118,6 +124,7 @@ impl SledStore {
         };
         // What recovery read is durable now, whether it was acknowledged or not: from here on it counts.
         store.write_fence()?;
+        failpoint::reach(Point::StartFenced);
         Ok((store, recovered))
     }
 
@@ -130,6 +137,10 @@ impl SledStore {
         while let Some(step) = self.book.next(&mut pending) {
             done.bytes += self.write_step(&step)?;
             done.fsync += self.sync()?;
+            failpoint::reach(Point::LogSynced);
+            if !step.removes.is_empty() {
+                failpoint::reach(Point::LogCompacted);
+            }
         }
         if (self.clock)().duration_since(self.fence_written_at) >= FENCE_LAG_MAX {
             self.write_fence()?;
@@ -169,22 +180,28 @@ impl SledStore {
             batch.insert(&record::key(entry.index), record);
             self.mark = Mark { index: entry.index, term: entry.term, entry_crc: crc, ..self.mark };
         }
-        self.db
-            .apply_batch(batch)
-            .and_then(|()| self.db.flush())
-            .map_err(|e| StoreError::sled(&self.db_file, "writing the log", e))?;
+        if !step.removes.is_empty() {
+            failpoint::reach(Point::LogCompact);
+        }
+        failpoint::check(Point::LogWrite).map_err(|e| StoreError::io(&self.db_file, "writing the log", e))?;
+        let sled = |e| StoreError::sled(&self.db_file, "writing the log", e);
+        self.db.apply_batch(batch).map_err(sled)?;
+        failpoint::reach(Point::LogBuffered);
+        self.db.flush().map_err(sled)?;
         Ok(bytes)
     }
 
     /// The only thing that makes a step durable.
     fn sync(&self) -> Result<Duration, StoreError> {
         let started = (self.clock)();
-        fdatasync(&self.sync).map_err(|e| StoreError::io(&self.db_file, "syncing the log", e.into()))?;
+        failpoint::check(Point::LogSync)
+            .and_then(|()| Ok(fdatasync(&self.sync)?))
+            .map_err(|e| StoreError::io(&self.db_file, "syncing the log", e))?;
         Ok((self.clock)().duration_since(started))
     }
 
     fn write_fence(&mut self) -> Result<(), StoreError> {
-        if self.fence.mark() != self.mark {
+        if self.fence.mark() != self.mark && !failpoint::is_on(Mutant::FenceNeverWritten) {
             self.fence.advance(self.mark)?;
         }
         self.fence_written_at = (self.clock)();
@@ -306,9 +323,12 @@ fn open_and_scan(dir: &Path, db_file: &Path, mark: &Mark) -> Result<(sled::Db, F
         }
         Err(e) => return Err(StoreError::sled(db_file, "opening the log", e)),
     };
+    failpoint::reach(Point::StartOpened);
     let records = db.iter().map(|pair| pair.map_err(|e| e.to_string()));
     let sound = scan::scan(records, mark).map_err(|refusal| refusal.of(db_file, record::FORMAT))?;
-    sync_tree(dir).map_err(|e| StoreError::io(dir, "syncing after the log was opened", e))?;
+    failpoint::check(Point::StartScanned)
+        .and_then(|()| sync_tree(dir))
+        .map_err(|e| StoreError::io(dir, "syncing after the log was opened", e))?;
     Ok((db, sync, sound))
 }
 

@@ -9,6 +9,7 @@ use sluice_protocol::response::{At, RefusedField};
 use sluice_protocol::{Answer, Status, limits};
 
 use crate::board::Board;
+use crate::fault::{self, Mutant};
 use crate::gate::Lane;
 use crate::ledger::command::Reserve;
 use crate::time::Moment;
@@ -96,7 +97,10 @@ fn look(
             return Verdict::No(Answer::limit_reached(at, standing.per_user_limit, 0));
         }
     }
-    if lane.tokens.take(stripe, item.quantity) { Verdict::Admit } else { Verdict::Doubt }
+    if lane.tokens.take(stripe, item.quantity) {
+        return Verdict::Admit;
+    }
+    if fault::is_on(Mutant::GateSaysNo) { Verdict::No(standing.shortage(at)) } else { Verdict::Doubt }
 }
 
 /// The command of a request.

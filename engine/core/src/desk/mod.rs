@@ -35,6 +35,7 @@ pub use self::frames::{Caller, Reply};
 use self::judge::Verdict;
 use self::sorting::Sorting;
 use crate::board::Board;
+use crate::fault::{self, Mutant};
 use crate::flight::{Answers, Flight, Load, Origin};
 use crate::gate::{Gate, Lane};
 use crate::ledger::command::{Group, Reserve};
@@ -352,7 +353,7 @@ impl Desk {
             self.last_lane = lane.map(|lane| (product, lane));
         }
         let lane = self.last_lane.as_ref().map(|(_, lane)| &**lane);
-        if attempt > 0 {
+        if attempt > 0 && !fault::is_on(Mutant::RetryOffTheLog) {
             // A retry's units are set aside if they can be; the log decides either way.
             let taken = lane.is_some_and(|lane| lane.tokens.take(stripe, item.quantity));
             return if taken { Verdict::Admit } else { Verdict::Log };

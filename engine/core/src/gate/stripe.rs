@@ -27,6 +27,7 @@
 use crossbeam_utils::CachePadded;
 
 use super::sync::{AtomicU64, Ordering, fence};
+use crate::fault::{self, Mutant};
 
 /// Striped tokens. Any thread may call anything.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Tokens {
         }
         // A look before the leap: of a product that has run out nothing is written, so its stripes stay shared
         // in every cache; and a hopeless large order does not take the last units out of others' sight.
-        if self.free() < units {
+        if self.free() < units || fault::is_on(Mutant::StripesNotSwept) {
             return false;
         }
         let gathered = self.gather(own, units);

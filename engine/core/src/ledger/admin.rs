@@ -16,6 +16,7 @@ use super::product::Product;
 use super::records::{Kind, Payload, Record};
 use super::settings::{PRODUCTS_MAX, SWEEP_RETRY_MS};
 use super::turn::Turn;
+use crate::fault::{self, Mutant};
 
 /// Events of products involve no user.
 const NOBODY: UserId = UserId(0);
@@ -158,7 +159,9 @@ impl<E: Effects> Turn<'_, E> {
     fn stock_changed(&mut self, ask: &Payload, slot: u32, change: Change) -> Answer {
         let (product, id) = (ProductId(ask.product), ReservationId(ask.id));
         let sequence = self.event(change, product, NOBODY, u64::from(ask.quantity), id);
-        self.remember_ended(Record::new(ask, State::Applied, slot, sequence, self.at.time_ms));
+        if !fault::is_on(Mutant::RestockForgotten) {
+            self.remember_ended(Record::new(ask, State::Applied, slot, sequence, self.at.time_ms));
+        }
         Answer::done(self.at, sequence)
     }
 }

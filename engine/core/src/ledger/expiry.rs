@@ -21,6 +21,7 @@ use super::product::Product;
 use super::records::Records;
 use super::settings::{COMMAND_SWEEP_MIN, FORGET_MAX, SWEEP_MAX};
 use super::turn::Turn;
+use crate::fault::{self, Mutant};
 
 /// Hold times of one product that may be in use at a time. Each change of a product's hold time adds one until
 /// the holds under the old one have ended.
@@ -231,7 +232,9 @@ impl<E: Effects> Turn<'_, E> {
         let credited = !product.is_unlimited();
 
         let user = UserId(record.user);
-        if self.ledger.quotas.sub(record.user, record.product, record.quantity) {
+        if !fault::is_on(Mutant::LimitNotGivenBack)
+            && self.ledger.quotas.sub(record.user, record.product, record.quantity)
+        {
             self.effects.buyer(id, user, false);
         }
         let sequence = self.event(change, id, user, u64::from(record.quantity), ReservationId(record.id));

@@ -46,6 +46,8 @@ use records::Records;
 use settings::{ADVANCE_MS_MAX, Settings};
 use turn::Turn;
 
+use crate::fault::{self, Mutant};
+
 pub use image::{Image, ImageError};
 pub use view::{Memory, Standing, Totals};
 
@@ -126,7 +128,7 @@ impl Ledger {
         }
         let batch = Batch::access(data)?;
         self.index = index;
-        if batch.proposer_term.to_native() != term {
+        if batch.proposer_term.to_native() != term && !fault::is_on(Mutant::TermUnchecked) {
             return Ok(Applied { voided: true, commands: 0 });
         }
         self.advance(batch.stamp_ms.to_native());
@@ -139,9 +141,11 @@ impl Ledger {
     fn advance(&mut self, stamp_ms: u64) {
         let latest_ms = match self.now_ms {
             0 => stamp_ms,
+            _ if fault::is_on(Mutant::TimeJumps) => stamp_ms,
             now_ms => now_ms.saturating_add(ADVANCE_MS_MAX),
         };
-        self.now_ms = self.now_ms.max(stamp_ms.min(latest_ms));
+        let floor_ms = if fault::is_on(Mutant::TimeFalls) { 0 } else { self.now_ms };
+        self.now_ms = floor_ms.max(stamp_ms.min(latest_ms));
     }
 
     /// The index of the last entry applied.

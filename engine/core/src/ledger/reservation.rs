@@ -24,6 +24,7 @@ use super::quota::TooMany;
 use super::records::{Kind, Payload, Record};
 use super::settings::SWEEP_RETRY_MS;
 use super::turn::Turn;
+use crate::fault::{self, Mutant};
 
 impl<E: Effects> Turn<'_, E> {
     pub(super) fn reserve(&mut self, ask: &ArchivedReserve) -> Answer {
@@ -107,7 +108,9 @@ impl<E: Effects> Turn<'_, E> {
             return Some(Answer::invalid(self.at, RefusedField::Quantity, value, 1, high));
         }
         if let Some((_, record)) = self.recall(ask.id) {
-            let is_same = record.is(State::Fenced) || self.payload(&record) == *ask;
+            let is_same = record.is(State::Fenced)
+                || self.payload(&record) == *ask
+                || fault::is_on(Mutant::ConflictUnnoticed);
             return Some(if is_same {
                 self.outcome(&record)
             } else {
@@ -163,6 +166,9 @@ impl<E: Effects> Turn<'_, E> {
     /// Sweeps until so many units are free, or tells why not.
     pub(super) fn make_free(&mut self, product: u32, quantity: u32, swept: &mut usize) -> Result<(), Due> {
         while !self.ledger.products.get(product).has_free(quantity) {
+            if fault::is_on(Mutant::RefuseBeforeSweep) {
+                return Err(Due::None);
+            }
             match self.expire_due_of(product, swept) {
                 Due::Expired => {}
                 due => return Err(due),
@@ -214,7 +220,9 @@ impl<E: Effects> Turn<'_, E> {
         else {
             return refusal;
         };
-        self.remember_ended(Record::refusal(ask, status, self.at.time_ms));
+        if !fault::is_on(Mutant::RefusalForgotten) {
+            self.remember_ended(Record::refusal(ask, status, self.at.time_ms));
+        }
         refusal
     }
 
@@ -271,7 +279,7 @@ impl<E: Effects> Turn<'_, E> {
 
     /// From now on the expired hold can never be taken again.
     fn settle(&mut self, slot: u32) {
-        if self.ledger.records.get(slot).settled == 0 {
+        if self.ledger.records.get(slot).settled == 0 && !fault::is_on(Mutant::ExpiryNotSettled) {
             self.ledger.records.get_mut(slot).settled = 1;
         }
     }
@@ -281,7 +289,9 @@ impl<E: Effects> Turn<'_, E> {
         if !self.has_room() {
             return self.full();
         }
-        self.remember_ended(Record::fence(id, self.at.time_ms));
+        if !fault::is_on(Mutant::NoTombstone) {
+            self.remember_ended(Record::fence(id, self.at.time_ms));
+        }
         Answer::fenced(self.at)
     }
 
@@ -289,7 +299,8 @@ impl<E: Effects> Turn<'_, E> {
     fn recall(&mut self, id: u128) -> Option<(u32, Record)> {
         let slot = self.ledger.records.find(id)?;
         let record = *self.ledger.records.get(slot);
-        if !record.is(State::Held) || record.is_held_at(self.at.time_ms) {
+        let holds = record.is_held_at(self.at.time_ms) || fault::is_on(Mutant::HeldUntilSwept);
+        if !record.is(State::Held) || holds {
             return Some((slot, record));
         }
         self.expire(slot);

@@ -9,6 +9,7 @@ use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ProductId, ReservationId, Status, UserId};
 
 use crate::board::Board;
+use crate::fault::{self, Mutant};
 use crate::flight::{Answers, Flight, Load};
 use crate::gate::{Gate, Notice, Posted};
 use crate::ledger::command::Group;
@@ -124,6 +125,9 @@ impl Publisher {
     /// Publishes what the last applies changed, then the applied index.
     pub(super) fn notices(&mut self, ledger: &mut Ledger, gate: Option<&Gate>) {
         let at = ledger.at();
+        if fault::is_on(Mutant::IndexBeforeNotices) {
+            self.board.set_applied(at);
+        }
         ledger.changed(|standing| self.post(standing, at, gate));
         self.board.set_applied(at);
     }
@@ -165,7 +169,12 @@ pub(super) fn settle(flight: &mut Flight, answers: Vec<Answer>, gate: Option<&Ga
                     }
                     let Some(lane) = gate.lane(ProductId(item.product)) else { continue };
                     let units = u64::from(item.quantity);
-                    if tokened { lane.tokens.give(STRIPE, units) } else { lane.tokens.debit(units) }
+                    match tokened {
+                        true if fault::is_on(Mutant::TokenKept) => {}
+                        false if fault::is_on(Mutant::TokenNotDebited) => {}
+                        true => lane.tokens.give(STRIPE, units),
+                        false => lane.tokens.debit(units),
+                    }
                 }
             }
             Group::WriteOff(items) => {

@@ -7,6 +7,7 @@ use sluice_protocol::NodeId;
 use super::disk::{Append, HardState, Members, SnapshotMeta};
 use super::publish::{self, Collector};
 use super::{Actions, Lead, Replica, log};
+use crate::fault::{self, Mutant, Stage};
 use crate::flight::Flight;
 use crate::time::Moment;
 
@@ -29,6 +30,9 @@ fn round_number(context: &[u8], node: NodeId, term: u64) -> Option<u64> {
 impl Replica {
     /// One round of duties.
     pub(super) fn handle_ready(&mut self, now: Moment, actions: &mut Actions) {
+        if fault::is_on(Mutant::AnswerBeforePublish) {
+            self.publisher.notices(&mut self.ledger, self.lead.gate());
+        }
         let mut ready = self.node.ready();
         self.follow_role(&ready, actions);
         let round = self.confirmed_round(&ready.take_read_states());
@@ -41,16 +45,25 @@ impl Replica {
         // Raft reads its log through the cache from now on; the disk follows, and raft is told when it has.
         self.node.mut_store().append(&entries);
         self.order_append(&ready, &entries, actions);
+        let number = ready.number();
         self.node.advance_append_async(ready);
+        if fault::is_on(Mutant::AnswerAtAppend) {
+            self.node.on_persist_ready(number);
+        }
         if let Some(number) = self.idle_ready.take() {
             self.node.on_persist_ready(number);
         }
         if let Some(last) = committed.last().map(Entry::get_index) {
+            fault::reach(Stage::Committed);
             for entry in &committed {
                 self.apply(entry, actions);
             }
+            fault::reach(Stage::Applied);
             actions.applied += committed.len();
-            self.publisher.notices(&mut self.ledger, self.lead.gate());
+            if !fault::is_on(Mutant::AnswerBeforePublish) {
+                self.publisher.notices(&mut self.ledger, self.lead.gate());
+            }
+            fault::reach(Stage::Published);
             self.node.advance_apply_to(last);
         }
         if matches!(self.lead, Lead::CatchingUp) && self.is_caught_up(now) {
@@ -108,7 +121,7 @@ impl Replica {
             Append {
                 hard_state: Some(self.hard_state),
                 entries: entries.iter().map(log::to_disk).collect(),
-                compact_to: self.snapshots[1],
+                compact_to: self.snapshots[usize::from(!fault::is_on(Mutant::CompactToNewest))],
             },
         ));
     }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+#[path = "../bank/mod.rs"]
+mod bank;
+
 use std::sync::Arc;
 
 use sluice_core::board::Board;
@@ -81,6 +84,7 @@ impl TestNode {
 
     /// The same, with a snapshot due whenever the log has grown by so much.
     pub fn recover_with(disk: Disk, wall_ms: u64, snapshot_every_bytes: u64) -> Self {
+        bank::arm();
         let board = Arc::new(Board::new(NodeId(1), 1, 7));
         let members = Members { voters: vec![1], learners: Vec::new() };
         let (snapshot, ledger) = match &disk.snapshot {

@@ -6,6 +6,9 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+#[path = "../bank/mod.rs"]
+mod bank;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_core::ledger::command::{Batch, Group};
@@ -65,6 +68,7 @@ pub const TERM: u64 = 7;
 
 impl Observed {
     pub fn new(settings: Settings, seed: u64) -> Self {
+        bank::arm();
         Self {
             ledger: Ledger::new(settings, seed),
             index: 0,

@@ -167,6 +167,7 @@ async fn sale(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
         log: log_of(dir.path()),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         flags: vec!["--disk-free-min".to_owned(), "0".to_owned()],
+        variables: Vec::new(),
     };
     let server = ServerProcess::start_anywhere(&launch, START_PATIENCE).await?;
     let url = server.url();

@@ -27,14 +27,14 @@ const REASON: u32 = 4;
 
 /// Random numbers (SplitMix64), the same for the same seed.
 #[derive(Debug)]
-pub(crate) struct Dice(Cell<u64>);
+pub struct Dice(Cell<u64>);
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(Cell::new(seed))
     }
 
-    pub(crate) fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         self.0.set(self.0.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
         let value = self.0.get();
         let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -42,13 +42,13 @@ impl Dice {
         value ^ (value >> 31)
     }
 
-    pub(crate) fn below(&self, bound: u64) -> u64 {
+    pub fn below(&self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
 
 /// See the module.
-pub(crate) struct Crowd {
+pub struct Crowd {
     dice: Dice,
     witness: Witness,
     products: Vec<ProductId>,
@@ -61,7 +61,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn new(seed: u64, witness: Witness) -> Rc<Self> {
+    pub fn new(seed: u64, witness: Witness) -> Rc<Self> {
         let products = witness.account().products();
         Rc::new(Self {
             dice: Dice::new(seed),
@@ -74,7 +74,7 @@ impl Crowd {
         })
     }
 
-    pub(crate) fn start(self: &Rc<Self>) -> Vec<JoinHandle<()>> {
+    pub fn start(self: &Rc<Self>) -> Vec<JoinHandle<()>> {
         let act = |_| {
             let crowd = Rc::clone(self);
             spawn_local(async move {
@@ -90,12 +90,16 @@ impl Crowd {
     }
 
     /// Waits until so many more answers were given.
-    pub(crate) async fn answers(&self, more: usize) {
-        self.mark.set(self.witness.account().answers() + more);
-        self.marked.notified().await;
+    pub async fn answers(&self, more: usize) {
+        let wanted = self.witness.account().answers() + more;
+        self.mark.set(wanted);
+        // Somebody may have told of an earlier mark when nobody waited any more.
+        while self.witness.account().answers() < wanted {
+            self.marked.notified().await;
+        }
     }
 
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.stopping.set(true);
     }
 

@@ -1,0 +1,133 @@
+//! Where tests break this crate on purpose: stages of an apply at which the shell may end the process, and known
+//! bugs that can be switched on, so that it is known which check would find them (docs/TESTING.md, "Bug bank").
+//!
+//! Without the feature `failpoints`, which no build for users has, every function here is empty. Deliberately not
+//! here: the choice of what fails. The shell or a test makes it; this crate reads no environment.
+
+#[cfg(feature = "failpoints")]
+use std::sync::OnceLock;
+#[cfg(feature = "failpoints")]
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A stage of what the replica does with entries that were committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing of them is applied.
+    Committed,
+    /// They are applied, and nobody can see it.
+    Applied,
+    /// The board shows it; nothing has been answered.
+    Published,
+}
+
+macro_rules! mutants {
+    ($($(#[doc = $what:literal])+ $mutant:ident = $name:literal;)*) => {
+        /// A known bug. Those of the shell stand here too, so that there is one list.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant { $($(#[doc = $what])+ $mutant,)* }
+
+        /// Every mutant, its name, and what it does.
+        #[cfg(feature = "failpoints")]
+        pub const MUTANTS: &[(Mutant, &str, &str)] = &[$((Mutant::$mutant, $name, concat!($($what),+)),)*];
+    };
+}
+
+mutants! {
+    /// The replica believes a step to be durable as soon as it is ordered: answers come before the sync.
+    AnswerAtAppend = "answer_at_append";
+    /// The log thread reports a step as durable before it writes it.
+    ReportBeforeWrite = "report_before_write";
+    /// The fence is never moved forward.
+    FenceNeverWritten = "fence_never_written";
+    /// What has expired is not swept before a request is refused: one too few.
+    RefuseBeforeSweep = "refuse_before_sweep";
+    /// The token of a reservation that the ledger refused is not given back: one too few.
+    TokenKept = "token_kept";
+    /// A unit that was taken without a token is not debited: the gate admits what is not there.
+    TokenNotDebited = "token_not_debited";
+    /// A retry is refused like a first attempt, off the log, so that its refusal is not remembered.
+    RetryOffTheLog = "retry_off_the_log";
+    /// The applied index is published before the notices.
+    IndexBeforeNotices = "index_before_notices";
+    /// A no is said from units that are only set aside in the gate.
+    GateSaysNo = "gate_says_no";
+    /// The user's units are not given back when a hold ends.
+    LimitNotGivenBack = "limit_not_given_back";
+    /// The log is compacted up to the newest snapshot, not the older one.
+    CompactToNewest = "compact_to_newest";
+    /// An id that comes with another payload hears the outcome of the first.
+    ConflictUnnoticed = "conflict_unnoticed";
+    /// A hold counts until it is swept, not until its deadline.
+    HeldUntilSwept = "held_until_swept";
+    /// An expired hold of which the payer was told can be confirmed later.
+    ExpiryNotSettled = "expiry_not_settled";
+    /// Cancelling an id that was never used leaves no trace, so that the reservation still works.
+    NoTombstone = "no_tombstone";
+    /// An entry proposed in another term is applied.
+    TermUnchecked = "term_unchecked";
+    /// The fence is not compared with the log when it is opened.
+    FenceNotChecked = "fence_not_checked";
+    /// A refusal of the log is not remembered, so that the id may take units later.
+    RefusalForgotten = "refusal_forgotten";
+    /// A change of stock is not remembered, so that a retry makes it again.
+    RestockForgotten = "restock_forgotten";
+    /// An id that has an outcome is not put into the filter of known ids.
+    KnownIdForgotten = "known_id_forgotten";
+    /// A thread takes units from its own stripe only: the last ones are out of reach.
+    StripesNotSwept = "stripes_not_swept";
+    /// Ledger time follows a proposer's clock that was set back.
+    TimeFalls = "time_falls";
+    /// Ledger time follows a proposer's clock however far it jumps.
+    TimeJumps = "time_jumps";
+    /// Answers leave the replica before the board shows what they rest on.
+    AnswerBeforePublish = "answer_before_publish";
+    /// A data directory gets its identity before its first snapshot.
+    IdentityFirst = "identity_first";
+    /// The names in a directory are not made durable: a rename may be undone by a power cut.
+    DirectoryNotSynced = "directory_not_synced";
+}
+
+#[cfg(feature = "failpoints")]
+static HOOK: OnceLock<fn(Stage)> = OnceLock::new();
+
+#[cfg(feature = "failpoints")]
+static ON: [AtomicBool; MUTANTS.len()] = [const { AtomicBool::new(false) }; MUTANTS.len()];
+
+/// Has a function called at each stage. The first call counts.
+#[cfg(feature = "failpoints")]
+pub fn watch(hook: fn(Stage)) {
+    let _ = HOOK.set(hook);
+}
+
+/// Switches a bug on for the rest of the process. Whether there is one of that name.
+#[cfg(feature = "failpoints")]
+pub fn switch_on(name: &str) -> bool {
+    let found = MUTANTS.iter().find(|(_, known, _)| *known == name);
+    found.is_some_and(|(mutant, ..)| {
+        ON[*mutant as usize].store(true, Ordering::Relaxed);
+        true
+    })
+}
+
+/// Tells that a stage is reached.
+#[inline(always)]
+pub(crate) fn reach(stage: Stage) {
+    #[cfg(feature = "failpoints")]
+    if let Some(hook) = HOOK.get() {
+        hook(stage);
+    }
+    #[cfg(not(feature = "failpoints"))]
+    let _ = stage;
+}
+
+/// Whether this bug is switched on.
+#[inline(always)]
+pub fn is_on(mutant: Mutant) -> bool {
+    #[cfg(feature = "failpoints")]
+    return ON[mutant as usize].load(Ordering::Relaxed);
+    #[cfg(not(feature = "failpoints"))]
+    {
+        let _ = mutant;
+        false
+    }
+}
