@@ -17,6 +17,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::StoreError;
+use super::record::COUNT_MAX;
 use crate::files::sync_dir;
 
 /// The format this build writes.
@@ -161,7 +162,9 @@ impl Fence {
     }
 }
 
-fn encode(counter: u64, mark: &Mark) -> [u8; SLOT_LEN] {
+/// The bytes of a slot.
+#[doc(hidden)]
+pub fn encode(counter: u64, mark: &Mark) -> [u8; SLOT_LEN] {
     let mut slot = Slot {
         magic: MAGIC,
         version: U16::new(FORMAT),
@@ -179,10 +182,14 @@ fn encode(counter: u64, mark: &Mark) -> [u8; SLOT_LEN] {
     bytes
 }
 
-/// A slot's counter and mark; `None` if it is not whole; the version if that is a later one and the slot is whole.
-fn decode(bytes: &[u8; SLOT_LEN]) -> Result<Option<(u64, Mark)>, u16> {
+/// A slot's counter and mark; `None` if it is not whole.
+///
+/// # Errors
+/// The version, if that is a later one and the slot is whole.
+#[doc(hidden)]
+pub fn decode(bytes: &[u8; SLOT_LEN]) -> Result<Option<(u64, Mark)>, u16> {
     let (slot, _) = Slot::read_from_prefix(bytes).expect("a slot is longer than what is used of it");
-    if slot.magic != MAGIC || slot.crc.get() != crc32fast::hash(&bytes[..CRC_AT]) {
+    if slot.magic != MAGIC || slot.counter.get() > COUNT_MAX || slot.crc.get() != crc32fast::hash(&bytes[..CRC_AT]) {
         return Ok(None);
     }
     if slot.version.get() != FORMAT {

@@ -20,7 +20,12 @@ use super::chunked::Chunked;
 use super::expiry::Holds;
 
 /// Rows of one chunk: what a write after a freeze may have to copy.
+#[cfg(not(fuzzing))]
 pub(super) const PRODUCTS_PER_CHUNK: usize = 64;
+
+/// See `RECORDS_PER_CHUNK`.
+#[cfg(fuzzing)]
+pub(super) const PRODUCTS_PER_CHUNK: usize = 2;
 
 /// One product.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
