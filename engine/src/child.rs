@@ -97,6 +97,10 @@ impl ServerProcess {
         command.args(["serve", "--json", "--ops", "127.0.0.1:0", "--data"]).arg(&launch.data);
         command.arg("--listen").arg(launch.listen.to_string()).args(&launch.flags);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        #[expect(
+            unsafe_code,
+            reason = "what runs between fork and exec is unsafe to name; it is one system call"
+        )]
         // SAFETY: between fork and exec only one system call is made, which allocates nothing and takes no lock.
         unsafe {
             command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));

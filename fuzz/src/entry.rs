@@ -90,7 +90,10 @@ fn entries() -> Vec<(u64, Vec<Group>)> {
         (1200, vec![Group::Confirm(vec![1, 3]), Group::Cancel(vec![Cancel { id: 2, reason: 9 }])]),
         (1300, vec![Group::Put(vec![Put { stock: None, hold_ms: 900, ..put(1, 0, false) }])]),
         (1600, vec![Group::Reserve(vec![reserve(11, 1), reserve(12, 2), reserve(13, 3), reserve(14, 77)])]),
-        (1700, vec![Group::Restock(vec![change(20, 5)]), Group::WriteOff(vec![change(21, 1), change(22, 99)])]),
+        (
+            1700,
+            vec![Group::Restock(vec![change(20, 5)]), Group::WriteOff(vec![change(21, 1), change(22, 99)])],
+        ),
         (1800, vec![Group::Resolve(vec![30, 31]), Group::Cancel(vec![Cancel { id: 5, reason: 1 }])]),
         (2300, vec![Group::Seal(vec![4]), Group::Reserve(vec![reserve(15, 1)])]),
     ]

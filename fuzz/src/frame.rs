@@ -10,7 +10,8 @@ use sluice_protocol::request::{
     self, IdItem, Item, ListItem, PUT_KEEP_STOCK, ProductItem, PutProductItem, ReserveItem, StockItem,
 };
 use sluice_protocol::response::{
-    self, Answer, ProductRecord, ProductReply, ProductView, ReservationRecord, ReservationReply, ReservationView,
+    self, Answer, ProductRecord, ProductReply, ProductView, ReservationRecord, ReservationReply,
+    ReservationView,
 };
 use sluice_protocol::{DecodeError, Kind};
 use zerocopy::IntoBytes;
@@ -130,9 +131,8 @@ fn stock_again(item: &StockItem) -> StockItem {
 
 /// Stock is not looked at in a put that keeps it, so it comes back as it was sent.
 fn puts_again(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let mut out = each(body, |item: &PutProductItem| {
-        PutProductItem::new(item.product(), item.stock(), item.terms())
-    })?;
+    let mut out =
+        each(body, |item: &PutProductItem| PutProductItem::new(item.product(), item.stock(), item.terms()))?;
     for (again, sent) in out.chunks_mut(48).zip(body.chunks(48)) {
         if naive::number(&sent[40..44]) & u64::from(PUT_KEEP_STOCK) != 0 {
             again[8..16].copy_from_slice(&sent[8..16]);
@@ -150,7 +150,10 @@ where
 
 /// Asks an answer for everything that it might say.
 fn look(answer: &Answer) -> &Answer {
-    assert_eq!(answer.status().map(|status| status as u8).unwrap_or(answer.status_byte()), answer.status_byte());
+    assert_eq!(
+        answer.status().map(|status| status as u8).unwrap_or(answer.status_byte()),
+        answer.status_byte()
+    );
     assert!(!format!("{answer:?}").is_empty());
     let _ = (answer.state(), answer.refused_with(), answer.refused_field());
     answer

@@ -1,7 +1,7 @@
 //! What Sluice must hold whatever bytes, commands or files it is given, as one function a target.
 //!
 //! Each target is `fn target(data: &[u8])` and panics when something does not hold. libFuzzer calls it through
-//! `fuzz_targets/`; `cargo test` calls it with every input that was kept (`replay`, with `seeds` to begin from). `targets.txt` is the list of all;
+//! `fuzz_targets/`; `cargo test` calls it with every input that was kept (`tests`). `targets.txt` is the list of all;
 //! README.md says how to run them.
 //!
 //! The targets: [`frame`], [`session`], [`ledger`], [`entry`], [`snapshot`], [`wal`], and [`canary`], which must fail.
@@ -17,13 +17,11 @@ pub mod frame;
 pub mod heap;
 pub mod ledger;
 pub mod naive;
-#[cfg(test)]
-mod replay;
 pub mod script;
-#[cfg(test)]
-mod seeds;
 pub mod session;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 pub mod wal;
 pub mod watch;
 

@@ -35,11 +35,31 @@ struct Plan {
 enum Piece {
     Hello,
     Ping(u64),
-    Items { kind: u8, count: u8, fill: Vec<u8>, zero_reserved: bool, correlation: u64, budget_ms: u16 },
-    AnyHello { body: Vec<u8> },
-    Frame { kind: u8, version: u8, count: u16, budget_ms: u32, correlation: u64, body: Vec<u8> },
+    Items {
+        kind: u8,
+        count: u8,
+        fill: Vec<u8>,
+        zero_reserved: bool,
+        correlation: u64,
+        budget_ms: u16,
+    },
+    AnyHello {
+        body: Vec<u8>,
+    },
+    Frame {
+        kind: u8,
+        version: u8,
+        count: u16,
+        budget_ms: u32,
+        correlation: u64,
+        body: Vec<u8>,
+    },
     /// A frame whose header announces more than it has, or is wrong at one place.
-    Flawed { inner: Box<Piece>, at: u8, by: u8 },
+    Flawed {
+        inner: Box<Piece>,
+        at: u8,
+        by: u8,
+    },
     Rubbish(Vec<u8>),
 }
 
@@ -78,7 +98,12 @@ fn bytes(piece: &Piece) -> Vec<u8> {
             let rows: Vec<_> = requests.collect();
             let row = rows[usize::from(*kind) % rows.len()];
             let count = if row.count.1 == 1 { 1 } else { 1 + u16::from(*count % ITEMS_MAX) };
-            let mut body: Vec<u8> = fill.iter().copied().chain(std::iter::repeat(0)).take(row.item * usize::from(count)).collect();
+            let mut body: Vec<u8> = fill
+                .iter()
+                .copied()
+                .chain(std::iter::repeat(0))
+                .take(row.item * usize::from(count))
+                .collect();
             for item in body.chunks_mut(row.item).filter(|_| *zero_reserved) {
                 item[row.reserved.0..row.reserved.1].fill(0);
                 if row.kind == 0x20 {
@@ -163,7 +188,8 @@ impl<'a> Wire<'a> {
                 }
                 Err(fault) => Said::Wrong(fault.code() as u16),
             };
-            let (known_at, expected) = self.expected.get(self.heard).expect("nothing is heard that was not said");
+            let (known_at, expected) =
+                self.expected.get(self.heard).expect("nothing is heard that was not said");
             assert_eq!((&said, *known_at <= fed), (expected, true));
             self.heard += 1;
             match said {

@@ -139,7 +139,8 @@ impl Watched {
             return;
         }
         for (product, user, has) in self.units() {
-            let had = units_before.iter().find(|row| (row.0, row.1) == (product, user)).map_or(0, |row| row.2);
+            let had =
+                units_before.iter().find(|row| (row.0, row.1) == (product, user)).map_or(0, |row| row.2);
             let limit = self.ledger.standing(product).map_or(0, |standing| standing.per_user_limit);
             assert!(limit == 0 || has <= had || has <= u64::from(limit), "{has} of {limit}");
         }

@@ -189,7 +189,10 @@ pub fn encode(counter: u64, mark: &Mark) -> [u8; SLOT_LEN] {
 #[doc(hidden)]
 pub fn decode(bytes: &[u8; SLOT_LEN]) -> Result<Option<(u64, Mark)>, u16> {
     let (slot, _) = Slot::read_from_prefix(bytes).expect("a slot is longer than what is used of it");
-    if slot.magic != MAGIC || slot.counter.get() > COUNT_MAX || slot.crc.get() != crc32fast::hash(&bytes[..CRC_AT]) {
+    if slot.magic != MAGIC
+        || slot.counter.get() > COUNT_MAX
+        || slot.crc.get() != crc32fast::hash(&bytes[..CRC_AT])
+    {
         return Ok(None);
     }
     if slot.version.get() != FORMAT {
@@ -243,6 +246,12 @@ mod tests {
         assert_eq!(Fence::open(&path).unwrap().unwrap().mark(), mark(1));
         damage_slot(&path, (fence.counter + 1) % SLOTS);
         assert!(matches!(Fence::open(&path), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_counter_at_the_end_of_its_numbers_is_not_counted_on_from() {
+        assert_eq!(decode(&encode(COUNT_MAX, &mark(1))), Ok(Some((COUNT_MAX, mark(1)))));
+        assert_eq!(decode(&encode(u64::MAX, &mark(1))), Ok(None));
     }
 
     #[test]

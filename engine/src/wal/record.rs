@@ -259,6 +259,39 @@ mod tests {
         }
     }
 
+    /// A checksum keeps accidents out; these would have been written so.
+    #[test]
+    fn numbers_that_no_step_writes_are_refused() {
+        let refused = |record: Vec<u8>| {
+            assert_eq!(decode(&record), Err(RecordError::Damaged("its numbers contradict each other")));
+        };
+        let entry = entry();
+        let with = |change: fn(&mut State)| {
+            let mut state = state();
+            change(&mut state);
+            state
+        };
+        refused(encode(STATE, 12, 0, b"data", &state()).0);
+        refused(encode(STATE, 12, 4, b"", &state()).0);
+        refused(encode(STATE, 11, 0, b"", &state()).0);
+        refused(encode_entry(&LogEntry { index: 0, ..entry.clone() }, &state()).0);
+        refused(encode_entry(&LogEntry { index: 13, ..entry.clone() }, &state()).0);
+        refused(encode_entry(&LogEntry { term: 6, ..entry.clone() }, &state()).0);
+        let data = Bytes::from(vec![0; ENTRY_DATA_MAX + 1]);
+        refused(encode_entry(&LogEntry { data, ..entry.clone() }, &state()).0);
+        for state in [
+            with(|state| state.step = 0),
+            with(|state| state.step = u64::MAX),
+            with(|state| state.end_index = u64::MAX),
+            with(|state| state.compact_to = 13),
+            with(|state| state.hard.commit = 13),
+            with(|state| state.hard.term = u64::MAX),
+        ] {
+            refused(encode_entry(&entry, &state).0);
+            refused(encode_state(&state));
+        }
+    }
+
     #[test]
     fn a_later_format_is_called_that() {
         let (mut bytes, _) = encode_entry(&entry(), &state());

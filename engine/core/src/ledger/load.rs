@@ -147,9 +147,7 @@ impl Ledger {
             (State::Fenced, Kind::None) => {
                 is_of_none && (record.user, record.sequence, record.quantity) == (0, 0, 0)
             }
-            (State::Confirmed, Kind::Reserve) => {
-                is_of_product && !is_linked && record.time_ms <= self.now_ms
-            }
+            (State::Confirmed, Kind::Reserve) => is_of_product && !is_linked && record.time_ms <= self.now_ms,
             (State::Held | State::Cancelled | State::Expired, Kind::Reserve) => is_of_product,
             (State::Applied, Kind::Restock | Kind::WriteOff) => {
                 is_of_product && !self.products.get(record.product).is_unlimited()

@@ -17,7 +17,7 @@ use crate::{entry, snapshot};
 #[test]
 #[ignore = "writes into corpus/"]
 fn plant() {
-    let page = include_str!("../../docs/PROTOCOL.md");
+    let page = include_str!("../../../docs/PROTOCOL.md");
     for (at, frame) in golden(page).into_iter().enumerate() {
         keep("frame", at, &[&[0], frame.as_slice()].concat());
     }

@@ -19,7 +19,7 @@ fn folder(name: &str) -> PathBuf {
 
 /// Name, longest input and fate of every target in the list.
 fn list() -> Vec<(&'static str, usize, &'static str)> {
-    let lines = include_str!("../targets.txt").lines().filter(|line| !line.starts_with('#'));
+    let lines = include_str!("../../targets.txt").lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
             let row: Vec<_> = line.split_whitespace().collect();
@@ -38,7 +38,8 @@ fn names(folder: &Path) -> BTreeSet<String> {
 /// Every input in `corpus/` and `regressions/` of a target.
 fn inputs(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folders = [folder("corpus").join(name), folder("regressions").join(name)];
-    let files = folders.iter().filter(|folder| folder.exists()).flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files =
+        folders.iter().filter(|folder| folder.exists()).flat_map(|folder| fs::read_dir(folder).unwrap());
     files.map(|file| file.unwrap().path()).map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
 }
 
@@ -50,7 +51,7 @@ fn no_target_is_forgotten() {
     let bodies: BTreeSet<String> = BODIES.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(bodies, listed, "the bodies in src/lib.rs");
     assert_eq!(names(&folder("fuzz_targets")), listed, "the files in fuzz_targets/");
-    let manifest = include_str!("../Cargo.toml");
+    let manifest = include_str!("../../Cargo.toml");
     let bins = manifest.split("[[bin]]").skip(1).map(|bin| {
         let name = bin.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"');
         assert!(bin.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name}: its own file");
