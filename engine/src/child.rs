@@ -105,6 +105,10 @@ impl ServerProcess {
         command.arg("--listen").arg(launch.listen.to_string()).args(&launch.flags);
         command.envs(launch.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        #[expect(
+            unsafe_code,
+            reason = "what runs between fork and exec is unsafe to name; it is one system call"
+        )]
         // SAFETY: between fork and exec only one system call is made, which allocates nothing and takes no lock.
         unsafe {
             command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));

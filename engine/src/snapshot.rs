@@ -161,6 +161,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The snapshot that these bytes are, and its cluster. For fuzzing, which does not ask why not.
+    #[doc(hidden)]
+    pub fn read(bytes: Vec<u8>) -> Option<(ClusterId, Self)> {
+        let (cluster, meta, sections) = parse(&bytes).ok()?;
+        Some((cluster, Self { meta, bytes, sections }))
+    }
+
     /// The sections, in the order in which they were saved.
     pub fn sections(&self) -> impl Iterator<Item = &[u8]> {
         self.sections.iter().map(|range| &self.bytes[range.clone()])

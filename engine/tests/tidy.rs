@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/commands.rs"]
+mod commands;
+#[path = "tidy/crates.rs"]
+mod crates;
 #[path = "tidy/scan.rs"]
 mod scan;
 
@@ -218,6 +222,32 @@ fn relative_links_lead_somewhere() {
             }
         }
     }
+    tidy(&complaints);
+}
+
+#[test]
+fn commands_in_the_pages_name_what_exists() {
+    let manifests = files(&["toml"]).into_iter().filter(|(path, _)| path.ends_with("/Cargo.toml"));
+    let package = |(path, text): (String, String)| {
+        let manifest: toml::Table = text.parse().expect("Cargo has read it before");
+        let name = manifest["package"]["name"].as_str().unwrap_or_default().to_owned();
+        (name, path.strip_suffix("Cargo.toml").unwrap_or_default().to_owned())
+    };
+    let packages = manifests.map(package).collect();
+    let list = fs::read_to_string(root().join("fuzz/targets.txt")).expect("the list of fuzz targets");
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let targets = lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+    let known = commands::Known { packages, sources: files(&["rs"]), targets };
+    let mut complaints = Vec::new();
+    let mut count = 0;
+    for (path, text) in files(&["md"]) {
+        for words in commands::commands(&text) {
+            count += 1;
+            let complaint = commands::complaint(&words, &known);
+            complaints.extend(complaint.map(|what| format!("{path}: `{}`: {what}", words.join(" "))));
+        }
+    }
+    assert!(count > 30, "only {count} commands were found: they are written in another way");
     tidy(&complaints);
 }
 

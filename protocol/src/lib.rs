@@ -17,6 +17,8 @@
 //! Deliberately not here: sockets, buffers that grow, meaning. A frame that decodes may still be refused by
 //! the ledger.
 
+#![forbid(unsafe_code)]
+
 pub mod error;
 pub mod handshake;
 pub mod header;

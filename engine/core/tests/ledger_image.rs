@@ -94,6 +94,37 @@ fn flipped_bits_under_a_good_checksum_never_load_as_a_ledger_that_does_not_add_u
     assert!(refused > 0 && refused < total, "{refused} of {total}");
 }
 
+/// They would load as a ledger that cannot go on: a hold that never ends, or one behind which none can be put.
+#[test]
+fn numbers_that_no_entry_writes_are_refused() {
+    let sections = sections(&mut small().ledger);
+    // The hold time in the terms and the list, and the deadline of what is held.
+    let (hold_ms, deadline_ms) = (500_u32.to_le_bytes(), 2100_u64.to_le_bytes());
+    let cases: &[(&[u8], &[u8])] = &[
+        (&hold_ms, &0_u32.to_le_bytes()),
+        (&hold_ms, &u32::MAX.to_le_bytes()),
+        (&deadline_ms, &(1_u64 << 60).to_le_bytes()),
+        (&deadline_ms, &1_u64.to_le_bytes()),
+    ];
+    for (from, to) in cases {
+        let mut damaged = sections.clone();
+        let changed: usize = damaged[1..].iter_mut().map(|section| replace(section, from, to)).sum();
+        assert!(changed > 0, "{from:?} is not in the image");
+        assert!(matches!(load(&damaged, 1), Err(ImageError::Damaged(_))), "{from:?} became {to:?}");
+    }
+}
+
+/// Puts other bytes for some, under a checksum that matches, and returns how often.
+fn replace(section: &mut [u8], from: &[u8], to: &[u8]) -> usize {
+    let places: Vec<usize> =
+        (12..=section.len() - from.len()).filter(|at| section[*at..].starts_with(from)).collect();
+    for at in &places {
+        section[*at..*at + to.len()].copy_from_slice(to);
+    }
+    seal(section);
+    places.len()
+}
+
 /// Gives a damaged section a checksum that matches.
 fn seal(section: &mut [u8]) {
     let mut hasher = crc32fast::Hasher::new();

@@ -80,6 +80,11 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let index = snapshot.meta.index;
     let ledger = Ledger::from_sections(snapshot.sections(), config.limits.records_expected, seed)
         .map_err(|error| RecoveryError::Image { index, error })?;
+    if ledger.index() != index {
+        // The log would go on from another entry than the image ends with.
+        let error = ImageError::Damaged("its file is of another index than its ledger");
+        return Err(RecoveryError::Image { index, error });
+    }
     failpoint::reach(Point::StartLoaded);
     tracing::info!(
         snapshot = index,

@@ -17,6 +17,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::StoreError;
+use super::record::COUNT_MAX;
 use crate::failpoint::{self, Point};
 use crate::files::sync_dir;
 
@@ -173,7 +174,9 @@ impl Fence {
     }
 }
 
-fn encode(counter: u64, mark: &Mark) -> [u8; SLOT_LEN] {
+/// The bytes of a slot.
+#[doc(hidden)]
+pub fn encode(counter: u64, mark: &Mark) -> [u8; SLOT_LEN] {
     let mut slot = Slot {
         magic: MAGIC,
         version: U16::new(FORMAT),
@@ -191,10 +194,17 @@ fn encode(counter: u64, mark: &Mark) -> [u8; SLOT_LEN] {
     bytes
 }
 
-/// A slot's counter and mark; `None` if it is not whole; the version if that is a later one and the slot is whole.
-fn decode(bytes: &[u8; SLOT_LEN]) -> Result<Option<(u64, Mark)>, u16> {
+/// A slot's counter and mark; `None` if it is not whole.
+///
+/// # Errors
+/// The version, if that is a later one and the slot is whole.
+#[doc(hidden)]
+pub fn decode(bytes: &[u8; SLOT_LEN]) -> Result<Option<(u64, Mark)>, u16> {
     let (slot, _) = Slot::read_from_prefix(bytes).expect("a slot is longer than what is used of it");
-    if slot.magic != MAGIC || slot.crc.get() != crc32fast::hash(&bytes[..CRC_AT]) {
+    if slot.magic != MAGIC
+        || slot.counter.get() > COUNT_MAX
+        || slot.crc.get() != crc32fast::hash(&bytes[..CRC_AT])
+    {
         return Ok(None);
     }
     if slot.version.get() != FORMAT {
@@ -248,6 +258,12 @@ mod tests {
         assert_eq!(Fence::open(&path).unwrap().unwrap().mark(), mark(1));
         damage_slot(&path, (fence.counter + 1) % SLOTS);
         assert!(matches!(Fence::open(&path), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_counter_at_the_end_of_its_numbers_is_not_counted_on_from() {
+        assert_eq!(decode(&encode(COUNT_MAX, &mark(1))), Ok(Some((COUNT_MAX, mark(1)))));
+        assert_eq!(decode(&encode(u64::MAX, &mark(1))), Ok(None));
     }
 
     #[test]

@@ -99,6 +99,21 @@ pub struct Recovered {
     pub compact_to: u64,
 }
 
+/// What is checked of all records at open, without files: keys with their records, in the order of the keys, against the
+/// fence. Returns what a store would start with, and the fence that describes it. For fuzzing.
+///
+/// # Errors
+/// Why they are refused, for people.
+#[doc(hidden)]
+pub fn check(
+    records: &[(Vec<u8>, Vec<u8>)],
+    fence: &fence::Mark,
+) -> Result<(Recovered, fence::Mark), String> {
+    let records = records.iter().map(|(key, value)| Ok((key, value)));
+    let sound = scan::scan(records, fence).map_err(|refusal| format!("{refusal:?}"))?;
+    Ok((sound.recovered, sound.mark))
+}
+
 /// Monotonic time; a test owns its own.
 pub type Clock = Box<dyn Fn() -> Instant + Send>;
 

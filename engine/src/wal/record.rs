@@ -11,11 +11,16 @@ use sluice_core::replica::disk::{EntryKind, HardState, LogEntry};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::ENTRY_DATA_MAX;
+
 /// The format this build writes.
 pub const FORMAT: u8 = 1;
 
 /// Bytes in front of an entry's data.
 pub const HEADER_LEN: usize = size_of::<Header>();
+
+/// No log is so long: whoever goes on counting from here does not come to the end of the numbers.
+pub(super) const COUNT_MAX: u64 = u64::MAX / 2;
 
 /// The key of the record that stands for a step without entries. Raft's indexes begin at 1.
 pub const STATE_KEY: [u8; 8] = [0; 8];
@@ -158,6 +163,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     if header.version != FORMAT || header.reserved != U16::ZERO {
         return Err(RecordError::Damaged("its version or a reserved byte is wrong"));
     }
+    if !could_be_written(&header, kind, data) {
+        return Err(RecordError::Damaged("its numbers contradict each other"));
+    }
     let state = State {
         step: header.step.get(),
         end_index: header.end_index.get(),
@@ -176,6 +184,23 @@ pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
         state,
         crc,
     })
+}
+
+/// Whether a step could have written such a record, whatever stood in the store before.
+fn could_be_written(header: &Header, kind: RecordKind, data: &[u8]) -> bool {
+    let (index, end) = (header.index.get(), header.end_index.get());
+    let is_of_its_kind = match kind {
+        RecordKind::State => index == end && header.term == U64::ZERO && data.is_empty(),
+        RecordKind::Entry(_) => {
+            (1..=end).contains(&index) && header.term <= header.hard_term && data.len() <= ENTRY_DATA_MAX
+        }
+    };
+    let counts = [end, header.step.get(), header.hard_term.get()];
+    is_of_its_kind
+        && header.step != U64::ZERO
+        && header.compact_to.get() <= end
+        && header.hard_commit.get() <= end
+        && counts.iter().all(|count| *count <= COUNT_MAX)
 }
 
 fn checksum(record: &[u8]) -> u32 {
@@ -231,6 +256,39 @@ mod tests {
                 assert!(decode(&flipped).is_err(), "byte {at} bit {bit}");
             }
             assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    /// A checksum keeps accidents out; these would have been written so.
+    #[test]
+    fn numbers_that_no_step_writes_are_refused() {
+        let refused = |record: Vec<u8>| {
+            assert_eq!(decode(&record), Err(RecordError::Damaged("its numbers contradict each other")));
+        };
+        let entry = entry();
+        let with = |change: fn(&mut State)| {
+            let mut state = state();
+            change(&mut state);
+            state
+        };
+        refused(encode(STATE, 12, 0, b"data", &state()).0);
+        refused(encode(STATE, 12, 4, b"", &state()).0);
+        refused(encode(STATE, 11, 0, b"", &state()).0);
+        refused(encode_entry(&LogEntry { index: 0, ..entry.clone() }, &state()).0);
+        refused(encode_entry(&LogEntry { index: 13, ..entry.clone() }, &state()).0);
+        refused(encode_entry(&LogEntry { term: 6, ..entry.clone() }, &state()).0);
+        let data = Bytes::from(vec![0; ENTRY_DATA_MAX + 1]);
+        refused(encode_entry(&LogEntry { data, ..entry.clone() }, &state()).0);
+        for state in [
+            with(|state| state.step = 0),
+            with(|state| state.step = u64::MAX),
+            with(|state| state.end_index = u64::MAX),
+            with(|state| state.compact_to = 13),
+            with(|state| state.hard.commit = 13),
+            with(|state| state.hard.term = u64::MAX),
+        ] {
+            refused(encode_entry(&entry, &state).0);
+            refused(encode_state(&state));
         }
     }
 

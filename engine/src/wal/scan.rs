@@ -199,14 +199,14 @@ mod tests {
 
     use super::*;
 
-    /// Steps 1 to 6 wrote entries 5 to 10, of terms 1, 1, 2, 2, 3, 3; all up to 6 are in a snapshot.
+    /// Steps 1 to 6 wrote entries 5 to 10, of terms 1, 1, 2, 2, 3, 3; in the end all up to 6 are in a snapshot.
     fn records() -> Vec<(Vec<u8>, Vec<u8>)> {
         (1..=6).map(|step| record_of(step, 4 + step, step.div_ceil(2))).collect()
     }
 
     fn state(step: u64) -> State {
         let hard = HardState { term: step.div_ceil(2), vote: 1, commit: 4 };
-        State { step, end_index: 4 + step, compact_to: 6, hard }
+        State { step, end_index: 4 + step, compact_to: 6.min(4 + step), hard }
     }
 
     fn record_of(step: u64, index: u64, term: u64) -> (Vec<u8>, Vec<u8>) {

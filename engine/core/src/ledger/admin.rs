@@ -177,7 +177,7 @@ fn payload(kind: Kind, item: &ArchivedChangeStock) -> Payload {
 }
 
 /// The first field of a put that is out of its range: which, its value, lowest and highest allowed.
-fn out_of_range(stock: u64, terms: &Terms) -> Option<(RefusedField, u64, u64, u64)> {
+pub(super) fn out_of_range(stock: u64, terms: &Terms) -> Option<(RefusedField, u64, u64, u64)> {
     let hold_ms = u64::from(terms.hold_ms);
     if hold_ms == 0 || terms.hold_ms > HOLD_MS_MAX {
         return Some((RefusedField::HoldMs, hold_ms, 1, u64::from(HOLD_MS_MAX)));

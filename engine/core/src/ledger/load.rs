@@ -7,9 +7,11 @@
 //! Deliberately not here: how the bytes are laid out (`image`), and files.
 
 use rkyv::{access, deserialize, rancor};
-use sluice_protocol::State;
+use sluice_protocol::limits::{HOLD_MS_MAX, QUANTITY_MAX, STOCK_MAX};
+use sluice_protocol::{State, Status};
 
 use super::Ledger;
+use super::admin::out_of_range;
 use super::chunked::NONE;
 use super::expiry::Fifo;
 use super::image::{
@@ -21,6 +23,9 @@ use super::records::{Kind, Record};
 use super::settings::PRODUCTS_MAX;
 
 use ImageError::Damaged;
+
+/// No log is so long, and whoever goes on counting from here does not come to the end of the numbers.
+const COUNT_MAX: u64 = u64::MAX / 2;
 
 impl Ledger {
     /// Reads an image. `capacity` and `seed` are as in [`Ledger::with_capacity`]. Afterwards every product
@@ -40,6 +45,10 @@ impl Ledger {
         }
         let header = archived::<ArchivedHeader>(archive)?;
         let header: Header = deserialize::<_, rancor::Failure>(header).map_err(|_| Damaged("its header"))?;
+
+        if header.index > COUNT_MAX || header.sequence > COUNT_MAX {
+            return Err(Damaged("its header counts further than any log goes"));
+        }
 
         // The tables grow with the rows that are really there: a header alone must not make them large.
         let mut ledger = Self::with_capacity(header.settings, seed, capacity);
@@ -77,6 +86,11 @@ impl Ledger {
             }
             if !product.is_balanced() {
                 return Err(Damaged("a product's free, held and sold units are not its stock"));
+            }
+            if product.stock() > STOCK_MAX
+                || out_of_range(product.stock_at_creation, &product.terms()).is_some()
+            {
+                return Err(Damaged("a product's stock or terms are out of their range"));
             }
             if !product.holds.is_in_order() {
                 return Err(Damaged("a product's hold times are not in their order"));
@@ -119,21 +133,34 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether the record could have been written, as far as the record alone can tell.
+    /// Whether the record could have been written, as far as the record and its product can tell.
     fn is_sound(&self, record: &Record) -> bool {
-        let has_product = record.product < self.products.len() && record.quantity > 0 && record.id != 0;
-        match (record.state(), record.kind()) {
-            (State::None, Kind::None) => record.id == 0 && record.product == NONE,
-            (State::Fenced, Kind::None) => record.id != 0 && record.product == NONE,
-            (State::Held | State::Confirmed | State::Cancelled | State::Expired, Kind::Reserve) => {
-                has_product
+        if record.is(State::None) {
+            return *record == Record::free(record.next);
+        }
+        let (state, kind) = (record.state(), record.kind());
+        let is_told = (1..=self.sequence).contains(&record.sequence);
+        let is_of_product = record.product < self.products.len() && is_told;
+        let is_of_none = record.product == NONE;
+        let is_linked = record.next != NONE || record.prev != NONE;
+        let fits = match (state, kind) {
+            (State::Fenced, Kind::None) => {
+                is_of_none && (record.user, record.sequence, record.quantity) == (0, 0, 0)
             }
-            (State::Applied, Kind::Restock | Kind::WriteOff) => has_product,
+            (State::Confirmed, Kind::Reserve) => is_of_product && !is_linked && record.time_ms <= self.now_ms,
+            (State::Held | State::Cancelled | State::Expired, Kind::Reserve) => is_of_product,
+            (State::Applied, Kind::Restock | Kind::WriteOff) => {
+                is_of_product && !self.products.get(record.product).is_unlimited()
+            }
             (State::Refused, Kind::Reserve | Kind::Restock | Kind::WriteOff) => {
-                record.id != 0 && record.product == NONE
+                is_of_none && record.sequence != 0 && is_kept_refusal(record.refused())
             }
             _ => false,
-        }
+        };
+        fits && record.id != 0
+            && (kind == Kind::None || (1..=QUANTITY_MAX).contains(&record.quantity))
+            && (kind == Kind::Reserve || record.user == 0)
+            && record.has_only_what_its_state_has()
     }
 
     /// Every record stands in the list of its state, and nowhere else. Each list has as many members as its
@@ -178,9 +205,15 @@ impl Ledger {
     }
 
     fn check_fifo(&self, product: u32, fifo: &Fifo) -> Result<u32, ImageError> {
+        // Each hold began between 0 and now. A later one goes behind it, so none may end later than that one will.
+        let hold_ms = u64::from(fifo.hold_ms);
+        if hold_ms == 0 || fifo.hold_ms > HOLD_MS_MAX {
+            return Err(Damaged("a hold time is out of its range"));
+        }
+        let deadlines = hold_ms..=self.now_ms.saturating_add(hold_ms);
         let mut last_ms = fifo.due_ms;
         let held = self.walk(fifo.head, fifo.tail, |row| {
-            let is_in_order = row.time_ms >= last_ms;
+            let is_in_order = row.time_ms >= last_ms && deadlines.contains(&row.time_ms);
             last_ms = row.time_ms;
             row.is(State::Held) && row.product == product && is_in_order
         })?;
@@ -230,6 +263,20 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// Whether the ledger remembers refusals with this status.
+fn is_kept_refusal(status: Status) -> bool {
+    matches!(
+        status,
+        Status::Insufficient
+            | Status::SoldOut
+            | Status::LimitReached
+            | Status::NotOpen
+            | Status::Closed
+            | Status::UnknownProduct
+            | Status::Sealed
+    )
 }
 
 /// Checks a section's prefix, and returns its kind and archive.

@@ -18,7 +18,12 @@ use super::expiry::Holds;
 use super::table::{Entry, Hasher, Table, place};
 
 /// Rows of one chunk: what a write after a freeze may have to copy.
+#[cfg(not(fuzzing))]
 pub(super) const PRODUCTS_PER_CHUNK: usize = 64;
+
+/// See `RECORDS_PER_CHUNK`.
+#[cfg(fuzzing)]
+pub(super) const PRODUCTS_PER_CHUNK: usize = 2;
 
 /// Shards of the table of ids, as a power of two: of a million products some 2,000 are moved at a time.
 const SHARD_BITS: u32 = 9;

@@ -17,7 +17,12 @@ use super::chunked::{Chunked, NONE};
 use super::table::{Entry, Hasher, Table, place};
 
 /// Rows of one chunk: 256 KiB, which is what a write after a freeze may have to copy.
+#[cfg(not(fuzzing))]
 pub(super) const RECORDS_PER_CHUNK: usize = 4096;
+
+/// So few that the few records of a fuzzer's ledger fill several, and cost it little.
+#[cfg(fuzzing)]
+pub(super) const RECORDS_PER_CHUNK: usize = 8;
 
 /// Shards of the table of ids, as a power of two: at ten million ids some 2,500 are moved at a time.
 const SHARD_BITS: u32 = 12;
@@ -120,6 +125,11 @@ impl Record {
         Self { refused: status as u8, ..Self::new(ask, State::Refused, NONE, ask.product, time_ms) }
     }
 
+    /// A free row, with the next one on the stack.
+    pub(super) fn free(next: u32) -> Self {
+        Self { next, ..Self::default() }
+    }
+
     /// A record of an id that was killed.
     pub(super) fn fence(id: u128, time_ms: u64) -> Self {
         Self { id, time_ms, state: State::Fenced as u8, ..Self::default() }
@@ -149,6 +159,13 @@ impl Record {
     /// Whether it is held and `now` has not reached its deadline.
     pub(super) fn is_held_at(&self, now_ms: u64) -> bool {
         self.is(State::Held) && self.time_ms > now_ms
+    }
+
+    /// Whether fields that belong to one state are empty in all others.
+    pub(super) fn has_only_what_its_state_has(&self) -> bool {
+        (self.refused == 0 || self.is(State::Refused))
+            && (self.reason == 0 || self.is(State::Cancelled))
+            && (self.settled == 0 || (self.settled == 1 && self.is(State::Expired)))
     }
 
     /// Reads an archived row; `None` if a byte that must name something names nothing.
@@ -343,7 +360,7 @@ impl Records {
         self.unend(slot);
         let found = self.ids.remove(self.ids.hash(id), |known| known.slot == slot);
         assert!(found.is_some(), "every record in use is in the table of ids");
-        *self.rows.get_mut(slot) = Record { next: self.ends.free, ..Record::default() };
+        *self.rows.get_mut(slot) = Record::free(self.ends.free);
         self.ends.free = slot;
         self.ends.free_len += 1;
         id
