@@ -11,7 +11,8 @@ use sluice_core::replica::disk::{EntryKind, HardState, LogEntry};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::super::record::State;
+use super::super::ENTRY_DATA_MAX;
+use super::super::record::{COUNT_MAX, State};
 
 /// The format this build writes.
 pub const FORMAT: u8 = 1;
@@ -200,10 +201,30 @@ pub fn decode(bytes: &[u8], place: &Place) -> Found {
             Found::Damaged("a frame is not what was written")
         };
     }
-    match read_entries(&padded[HEADER_LEN..len], &header) {
+    match read_entries(&padded[HEADER_LEN..len], &header).filter(|entries| could_be_written(&header, entries))
+    {
         Some(entries) => Found::Whole(Frame { state: state_of(&header), entries, crc, padded_len }),
-        None => Found::Damaged("the entries of a frame do not fill it"),
+        None => Found::Damaged("the contents of a frame contradict each other"),
     }
+}
+
+/// Whether this build could have written such numbers.
+fn could_be_written(header: &Header, entries: &[LogEntry]) -> bool {
+    let end = header.end_index.get();
+    let ends_there = match entries.last() {
+        Some(last) => header.first_index != U64::ZERO && last.index == end,
+        None => header.first_index == U64::ZERO,
+    };
+    let terms = entries.iter().map(|entry| entry.term).is_sorted_by(|a, b| a <= b)
+        && entries.last().is_none_or(|last| last.term <= header.hard_term.get());
+    let counts = [end, header.step.get(), header.hard_term.get()];
+    ends_there
+        && terms
+        && entries.iter().all(|entry| entry.data.len() <= ENTRY_DATA_MAX)
+        && header.step != U64::ZERO
+        && header.compact_to.get() <= end
+        && header.hard_commit.get() <= end
+        && counts.iter().all(|count| *count <= COUNT_MAX)
 }
 
 /// The step of a frame that begins here, if the header of one does, whatever became of the rest.

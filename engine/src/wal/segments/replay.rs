@@ -129,12 +129,6 @@ impl Replay {
         if !self.fenced {
             return lost(format!("step {} is not the one that was acknowledged", fence.step));
         }
-        if state.hard.commit > state.end_index {
-            return damaged(format!(
-                "commit index {} lies behind the end, {}",
-                state.hard.commit, state.end_index
-            ));
-        }
         let first_index = self.entries.first().map_or(state.end_index + 1, |entry| entry.index);
         if first_index > state.compact_to + 1 {
             return damaged(format!(
@@ -195,9 +189,6 @@ impl Replay {
                 }
                 _ => self.entries.push(entry),
             }
-        }
-        if self.entries.last().is_some_and(|last| last.term > state.hard.term) {
-            return damaged(format!("step {} has an entry of a later term than its own", state.step));
         }
         if self.entries.last().is_none_or(|last| last.index != state.end_index) {
             // A snapshot that reaches beyond the log stands for all of it.
