@@ -358,13 +358,9 @@ fn write_file(
     sections: impl Iterator<Item = Vec<u8>>,
     progress: impl FnMut(u64),
 ) -> io::Result<u64> {
-    let mut writer = Writer {
-        out: BufWriter::new(File::create(path)?),
-        crc: crc32fast::Hasher::new(),
-        len: 0,
-        synced_len: 0,
-    };
-    let written = fill(&mut writer, cluster, meta, sections, progress);
+    let out = BufWriter::new(File::create(path)?);
+    let mut writer = Writer { out, crc: crc32fast::Hasher::new(), len: 0, synced_len: 0 };
+    let written = writer.put(&header(cluster, meta)).and_then(|()| fill(&mut writer, sections, progress));
     if written.is_err() {
         // Dropped with what it buffers, it would write once more to a file that has failed.
         let _ = writer.out.into_parts();
@@ -374,12 +370,9 @@ fn write_file(
 
 fn fill(
     writer: &mut Writer,
-    cluster: ClusterId,
-    meta: &SnapshotMeta,
     sections: impl Iterator<Item = Vec<u8>>,
     mut progress: impl FnMut(u64),
 ) -> io::Result<u64> {
-    writer.put(&header(cluster, meta))?;
     let mut count: u32 = 0;
     for section in sections {
         assert!(section.len() <= SECTION_LEN_MAX, "section {count} exceeds the limit");

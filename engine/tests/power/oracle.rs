@@ -234,16 +234,16 @@ impl Oracle {
         for (order, (state, _)) in &found.reservations {
             match (self.orders[order].what, state) {
                 (What::Reserve { product, quantity, .. }, State::Held) if product == id => {
-                    held += u64::from(quantity)
+                    held += u64::from(quantity);
                 }
                 (What::Reserve { product, quantity, .. }, State::Confirmed) if product == id => {
                     sold += u64::from(quantity);
                 }
                 (What::Restock { product, quantity }, State::Applied) if product == id => {
-                    stock += u64::from(quantity)
+                    stock += u64::from(quantity);
                 }
                 (What::WriteOff { product, quantity }, State::Applied) if product == id => {
-                    stock -= u64::from(quantity);
+                    stock = stock.wrapping_sub(u64::from(quantity));
                 }
                 _ => {}
             }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Op, Step};
-use super::trace::{Call, Moment};
+use super::trace::{Arg, Call, Moment};
 use super::tree::{Ino, Tree};
 use super::wire::{Said, Wire};
 
@@ -100,11 +100,9 @@ impl Recorder {
     /// A request is there once it has been read.
     fn request(&mut self, call: &Call) {
         match call.name.as_str() {
-            "recvfrom" | "read" if call.fd(0).1.starts_with("socket:") => {
-                if call.returned.is_some_and(|len| len > 0) {
-                    let said = self.wire.received(call.fd(0).1, call.bytes(1));
-                    self.push_said(said);
-                }
+            "recvfrom" | "read" if call.fd(0).1.starts_with("socket:") && call.returned > Some(0) => {
+                let said = self.wire.received(call.fd(0).1, call.bytes(1));
+                self.push_said(said);
             }
             "recvmsg" | "readv" if call.fd(0).1.starts_with("socket:") => {
                 panic!("{} is not understood", call.name);
@@ -181,7 +179,7 @@ impl Recorder {
                 let file = call
                     .args
                     .iter()
-                    .any(|arg| matches!(arg, super::trace::Arg::Fd(_, path) if path.starts_with(&self.root)));
+                    .any(|arg| matches!(arg, Arg::Fd(_, path) if path.starts_with(&self.root)));
                 assert!(!file, "a file in the data directory is mapped into memory: its writes are not seen");
             }
         }
@@ -217,8 +215,7 @@ impl Recorder {
         let bytes = call.bytes(1);
         let bytes: Arc<[u8]> = bytes[..call.returned.map_or(bytes.len(), |len| len as usize)].into();
         let at = match call.name.as_str() {
-            "pwrite64" => call.number(3),
-            "pwritev" => call.number(3),
+            "pwrite64" | "pwritev" => call.number(3),
             "pwritev2" => panic!("pwritev2 is not understood"),
             _ => {
                 let offset = self.offsets.get_mut(&fd).expect("the file was opened in the trace");
@@ -235,27 +232,23 @@ impl Recorder {
     }
 
     fn resize(&mut self, call: &Call) -> Option<Step> {
-        let (ino, op) = match call.name.as_str() {
-            "ftruncate" => {
-                let ino = self.file(call.fd(0).1)?;
-                (ino, Op::SetLen { ino, len: call.number(1) })
-            }
-            "fallocate" => {
-                let ino = self.file(call.fd(0).1)?;
-                let (at, len) = (call.number(2), call.number(3));
-                match call.flags(1) {
-                    "" => (ino, Op::SetLen { ino, len: self.live.file(ino).len().max(at + len) }),
-                    "FALLOC_FL_KEEP_SIZE" => return None,
-                    "FALLOC_FL_KEEP_SIZE|FALLOC_FL_PUNCH_HOLE" => {
-                        let len = len.min(self.live.file(ino).len().saturating_sub(at));
-                        (ino, Op::Write { ino, at, bytes: vec![0; len as usize].into() })
-                    }
-                    other => panic!("fallocate with {other} is not understood"),
+        assert_ne!(call.name, "truncate", "a file is resized by its descriptor");
+        let ino = self.file(call.fd(0).1)?;
+        let len = self.live.file(ino).len();
+        let op = if call.name == "ftruncate" {
+            Op::SetLen { ino, len: call.number(1) }
+        } else {
+            let (at, count) = (call.number(2), call.number(3));
+            match call.flags(1) {
+                "" => Op::SetLen { ino, len: len.max(at + count) },
+                "FALLOC_FL_KEEP_SIZE" => return None,
+                "FALLOC_FL_KEEP_SIZE|FALLOC_FL_PUNCH_HOLE" => {
+                    let count = count.min(len.saturating_sub(at)) as usize;
+                    Op::Write { ino, at, bytes: vec![0; count].into() }
                 }
+                other => panic!("fallocate with {other} is not understood"),
             }
-            _ => panic!("{} is not understood", call.name),
         };
-        let _ = ino;
         Some(Step::Change { made: Vec::new(), ops: vec![op] })
     }
 
@@ -263,8 +256,8 @@ impl Recorder {
         let (from, to) = match call.name.as_str() {
             "mkdir" => return self.inside(call.text(0)).map(|path| self.make(&path, true)),
             "mkdirat" => return self.at(call, 0, 1).map(|path| self.make(&path, true)),
-            "unlink" | "rmdir" => return self.unlink(self.inside(call.text(0))?),
-            "unlinkat" => return self.unlink(self.at(call, 0, 1)?),
+            "unlink" | "rmdir" => return self.unlink(&self.inside(call.text(0))?),
+            "unlinkat" => return self.unlink(&self.at(call, 0, 1)?),
             "rename" => (self.inside(call.text(0))?, self.inside(call.text(1))),
             "renameat" | "renameat2" => (self.at(call, 0, 1)?, self.at(call, 2, 3)),
             other => panic!("{other} is not understood"),
@@ -278,8 +271,8 @@ impl Recorder {
         Some(Step::Change { made: Vec::new(), ops: vec![op] })
     }
 
-    fn unlink(&self, path: String) -> Option<Step> {
-        let (dir, name) = self.live.place(&path);
+    fn unlink(&self, path: &str) -> Option<Step> {
+        let (dir, name) = self.live.place(path);
         Some(Step::Change { made: Vec::new(), ops: vec![Op::Unlink { dir, name }] })
     }
 }
