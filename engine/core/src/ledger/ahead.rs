@@ -68,6 +68,18 @@ impl Ledger {
         black_box(sum);
     }
 
+    /// Awaits where records that are being loaded will be entered: ids, users, slots of products.
+    pub(super) fn await_loaded(&self, few: impl Iterator<Item = (u128, u64, u32)> + Clone) {
+        let mut sum = 0;
+        for (id, ..) in few.clone() {
+            sum += u32::from(self.records.touch(self.records.hash(id)));
+        }
+        for (_, user, product) in few {
+            sum += u32::from(self.quotas.touch(self.quotas.hash(user, product)));
+        }
+        black_box(sum);
+    }
+
     /// Awaits the users of records.
     fn await_users(&self, slots: impl Iterator<Item = u32>) {
         let mut sum = 0;

@@ -12,6 +12,7 @@ use sluice_protocol::{State, Status};
 
 use super::Ledger;
 use super::admin::out_of_range;
+use super::ahead::AHEAD;
 use super::chunked::NONE;
 use super::expiry::Fifo;
 use super::image::{
@@ -110,7 +111,12 @@ impl Ledger {
             section.index.to_native(),
             section.first.to_native(),
         )?;
-        for row in section.rows.iter() {
+        for (number, row) in section.rows.iter().enumerate() {
+            if number % AHEAD == 0 {
+                let few = section.rows[number..].iter().take(AHEAD);
+                let keys = few.map(|row| (row.id.to_native(), row.user.to_native(), row.product.to_native()));
+                self.await_loaded(keys);
+            }
             let record = Record::from_archived(row).ok_or(Damaged("a record has no state that there is"))?;
             if !self.is_sound(&record) {
                 return Err(Damaged("a record's fields contradict its state"));
