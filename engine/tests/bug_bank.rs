@@ -38,6 +38,8 @@ const BANK: &[(&str, Finder)] = &[
     ),
     ("fence_never_written", Test("wal_store", "the_fence_lags_by_no_more_than_its_limit")),
     ("fence_not_checked", Test("wal_damage", "an_older_log_under_a_newer_fence_is_lost")),
+    ("leftovers_opened", Test("wal_damage", "what_sled_left_unfinished_does_not_keep_it_from_opening")),
+    ("settings_unchecked", Test("wal_damage", "files_that_are_missing_or_older")),
     ("refuse_before_sweep", Test("ledger_bugs", "a_unit_that_nobody_confirms_is_not_stranded")),
     ("token_kept", Test("node", "a_request_that_waits_for_units_in_flight_is_not_refused_on_their_account")),
     ("token_not_debited", Test("node", "a_retry_that_took_a_unit_without_a_token_leaves_none_behind")),
