@@ -9,9 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use sluice_core::fault::MUTANTS;
+
+/// Checks that run at a time. They wait for disks and clients more than they compute.
+const AT_A_TIME: usize = 4;
 
 /// Who finds a bug.
 enum Finder {
@@ -33,6 +38,8 @@ const BANK: &[(&str, Finder)] = &[
     ),
     ("fence_never_written", Test("wal_store", "the_fence_lags_by_no_more_than_its_limit")),
     ("fence_not_checked", Test("wal_damage", "an_older_log_under_a_newer_fence_is_lost")),
+    ("leftovers_opened", Test("wal_damage", "what_sled_left_unfinished_does_not_keep_it_from_opening")),
+    ("settings_unchecked", Test("wal_damage", "files_that_are_missing_or_older")),
     ("refuse_before_sweep", Test("ledger_bugs", "a_unit_that_nobody_confirms_is_not_stranded")),
     ("token_kept", Test("node", "a_request_that_waits_for_units_in_flight_is_not_refused_on_their_account")),
     ("token_not_debited", Test("node", "a_retry_that_took_a_unit_without_a_token_leaves_none_behind")),
@@ -118,6 +125,17 @@ fn said(output: &Output) -> String {
     format!("{out}\n{err}")
 }
 
+/// What is wrong with a row of the bank.
+fn try_out(mutant: &str, target: &Target, test: &str) -> Option<String> {
+    let without = said(&run(target, test, None));
+    if !without.contains("1 passed") {
+        return Some(format!("{test} fails without {mutant}, or is not there:\n{without}"));
+    }
+    let with = run(target, test, Some(mutant));
+    let found = said(&with).contains(&format!("test {test} ... FAILED"));
+    (!found).then(|| format!("{test} does not find {mutant}: {}\n{}", with.status, said(&with)))
+}
+
 #[test]
 fn every_known_bug_is_found_by_its_check() {
     let named: BTreeSet<&str> = BANK.iter().map(|(mutant, _)| *mutant).collect();
@@ -132,18 +150,17 @@ fn every_known_bug_is_found_by_its_check() {
     });
     let tests: Vec<_> = tests.collect();
     let targets = build(&tests.iter().map(|(_, target, _)| *target).collect());
-    let mut complaints = Vec::new();
-    for (mutant, target, test) in tests {
-        let target = &targets[target];
-        let without = said(&run(target, test, None));
-        if !without.contains("1 passed") {
-            complaints.push(format!("{test} fails without {mutant}, or is not there:\n{without}"));
-            continue;
+    let (next, complaints) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some((mutant, target, test)) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let complaint = try_out(mutant, &targets[*target], test);
+                    complaints.lock().unwrap().extend(complaint);
+                }
+            });
         }
-        let with = run(target, test, Some(mutant));
-        if !said(&with).contains(&format!("test {test} ... FAILED")) {
-            complaints.push(format!("{test} does not find {mutant}: {}\n{}", with.status, said(&with)));
-        }
-    }
+    });
+    let complaints = complaints.into_inner().unwrap();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }

@@ -60,6 +60,24 @@ const AGAIN_STARTING: [&str; 3] = ["start.locked@1", "start.fenced@1", "start.re
 const ALSO_STOPPING: [&str; 5] =
     ["snapshot.frozen", "snapshot.section", "snapshot.rename", "snapshot.renamed", "snapshot.saved"];
 
+/// Where the server stalls for longer than it tries to answer, one after another: clients hear that nobody knows, and
+/// the answer comes to a desk that has given it up.
+const STALLED: [&str; 7] = [
+    "desk.queued",
+    "replica.taken",
+    "log.write",
+    "log.sync",
+    "apply.applied",
+    "reply.settled",
+    "snapshot.sync",
+];
+
+/// How long each stall is. The server tries for a second if a request does not say.
+const STALL_MS: u64 = 1200;
+
+/// A stall comes at one of so many hits.
+const STALL_HITS: u64 = 4;
+
 /// How a process ends that is killed.
 const SIGKILL: i32 = 9;
 
@@ -325,6 +343,26 @@ fn an_error_ends_the_server_or_is_lived_with_and_nothing_is_lost() {
             let load = deaths.rig.under_load(&PRODUCTS).await;
             deaths.check(load).await;
         }
+    });
+}
+
+#[test]
+fn a_stall_beyond_every_deadline_contradicts_nothing() {
+    run(async {
+        let mut deaths = Deaths::new(Rig::start(seed(), &FLAGS).await);
+        let load = deaths.sale().await;
+        let stall = |name| format!("{name}=stall:{STALL_MS}@{}", 1 + deaths.rig.dice.below(STALL_HITS));
+        let plan = STALLED.map(stall).join(";");
+        deaths.rig.start_with(&[(VARIABLE, &plan)]);
+        let rig = &deaths.rig;
+        for name in STALLED {
+            let said = format!("fail point {name}, hit");
+            until(rig, &said, || rig.words().contains(&said)).await;
+        }
+        load.crowd.answers(ANSWERS).await;
+        deaths.rig.kill();
+        deaths.recover(load).await;
+        deaths.finish().await;
     });
 }
 

@@ -65,6 +65,10 @@ mutants! {
     NoTombstone = "no_tombstone";
     /// An entry proposed in another term is applied.
     TermUnchecked = "term_unchecked";
+    /// What sled left unfinished is not removed before it opens.
+    LeftoversOpened = "leftovers_opened";
+    /// sled's settings are not compared with ours.
+    SettingsUnchecked = "settings_unchecked";
     /// The fence is not compared with the log when it is opened.
     FenceNotChecked = "fence_not_checked";
     /// A refusal of the log is not remembered, so that the id may take units later.

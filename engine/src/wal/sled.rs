@@ -274,6 +274,9 @@ fn check_files(dir: &Path, db_file: &Path) -> Result<(), StoreError> {
     if !dir.is_dir() {
         return Err(StoreError::lost(dir, "the directory is missing"));
     }
+    if failpoint::is_on(Mutant::SettingsUnchecked) {
+        return Ok(());
+    }
     let conf = dir.join("conf");
     let crc = crc32fast::hash(CONF_TEXT.as_bytes()).to_le_bytes();
     let expected = [CONF_TEXT.as_bytes(), crc.as_slice()].concat();
@@ -336,7 +339,8 @@ fn open_and_scan(dir: &Path, db_file: &Path, mark: &Mark) -> Result<(sled::Db, F
 fn remove_unfinished(dir: &Path) -> io::Result<()> {
     for item in fs::read_dir(dir)? {
         let item = item?;
-        if item.file_name().to_string_lossy().ends_with(".generating") {
+        let unfinished = item.file_name().to_string_lossy().ends_with(".generating");
+        if unfinished && !failpoint::is_on(Mutant::LeftoversOpened) {
             fs::remove_file(item.path())?;
         }
     }
