@@ -172,7 +172,7 @@ impl<'a> Wire<'a> {
                 Ok(Step::Starved) => break,
                 Ok(Step::Full) => {
                     assert!(!self.open.is_empty());
-                    if !self.eager && self.picks.len() % 2 == 0 {
+                    if !self.eager && self.picks.len().is_multiple_of(2) {
                         self.picks.next();
                         self.check_known(fed, false);
                         return;
