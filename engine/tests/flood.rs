@@ -19,9 +19,7 @@ mod raw;
 
 use std::process::Command;
 
-use bad::{
-    ask_without_reading, churn, drip, greeted, half_open, malformed, offend, silent, was_told, withhold,
-};
+use bad::{ask, churn, deaf, drip, greeted, half_open, malformed, offend, silent, was_told, withhold};
 use good::Good;
 use look::{Look, need_descriptors};
 use process::{FREE_PORTS, Served, serve, serve_by};
@@ -45,6 +43,9 @@ const SLACK_BYTES: u64 = 64 << 20;
 
 /// Answers to good clients that each act of the crowd lasts, at least.
 const ACT: u64 = 200;
+
+/// A frame of so many bytes, a byte in each round, must have ended those who drip it long before.
+const ROUNDS_MAX: usize = 30_000;
 
 /// Patient where the machine may be slow: budgets are long, so that a `Busy` or `Unknown` is the server's fault.
 const FLAGS: &[&str] = &["--request-budget-default", "10s", "--log-filter", "error"];
@@ -88,14 +89,15 @@ fn crowd_of(count: usize) {
     let mut withholding = greeted(look.address, count / 10);
     withhold(&mut withholding);
     good.go_on(ACT);
-    let mut deaf = greeted(look.address, count / 10);
-    ask_without_reading(&mut deaf, 400);
+    let mut deaf = deaf(look.address, count / 10);
+    ask(&mut deaf, 100);
     good.go_on(ACT);
     let mut dripping = greeted(look.address, count / 10);
     let slow = (withholding.len() + deaf.len() + dripping.len()) as u64;
     for byte in 0.. {
+        assert!(byte < ROUNDS_MAX, "the slow were not let go: {:?}", look.metrics());
         drip(&mut dripping, byte);
-        ask_without_reading(&mut deaf, 1);
+        ask(&mut deaf, 1);
         good.go_on(ACT / 10);
         if look.faults(FaultCode::IdleTimeout) + look.faults(FaultCode::SlowClient) >= slow {
             break;
@@ -165,10 +167,10 @@ fn when_memory_runs_short_the_slow_are_let_go_and_told_why() {
     while look.faults(FaultCode::SlowClient) == 0 {
         good.go_on(ACT);
     }
-    let mut deaf = greeted(look.address, 100);
+    let mut deaf = deaf(look.address, 100);
     let told = look.faults(FaultCode::SlowClient);
     while look.faults(FaultCode::SlowClient) <= told {
-        ask_without_reading(&mut deaf, 100);
+        ask(&mut deaf, 100);
         good.go_on(ACT);
     }
     // The address space of replies is bounded too: frames that are asked for count before they are answered.

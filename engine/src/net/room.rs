@@ -104,26 +104,29 @@ impl NetThread {
         let first = line.borrow().first();
         let is_short = first.is_some_and(|(_, demand)| !replies.borrow().fits(demand.reply_bytes));
         if is_short {
-            self.dismiss(replies.borrow().excess(), |held| held.replies);
+            self.dismiss(&replies.borrow(), |held| held.replies);
         }
         if choked.get() > 0 {
-            self.dismiss(input.borrow().excess(), |held| held.input);
+            self.dismiss(&input.borrow(), |held| held.input);
             let connections = self.connections.borrow();
             connections.values().filter(|one| one.is_choked()).for_each(|choked| choked.look_again());
         }
     }
 
-    /// Ends slow connections until those that remain hold so much less.
-    fn dismiss(&self, mut excess: usize, held: impl Fn(Held) -> usize) {
+    /// Ends slow connections until enough of the memory is free again. Who holds less than most is not to blame.
+    fn dismiss(&self, memory: &Memory, held: impl Fn(Held) -> usize) {
         let connections = self.connections.borrow();
+        let average = memory.held() / connections.len().max(1);
         let mut slow: Vec<(usize, &Rc<Connection>)> = connections
             .values()
             .filter(|connection| connection.is_slow())
             .map(|connection| (held(connection.held()), connection))
+            .filter(|(bytes, _)| *bytes > 0 && *bytes >= average)
             .collect();
         slow.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+        let mut excess = memory.excess();
         for (bytes, connection) in slow {
-            if excess == 0 || bytes == 0 {
+            if excess == 0 {
                 break;
             }
             excess = excess.saturating_sub(bytes);

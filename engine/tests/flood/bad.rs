@@ -69,27 +69,43 @@ pub(crate) fn withhold(all: &mut [Raw]) {
     }
 }
 
-/// Asks for the longest replies there are, as often as its socket takes it, and reads none.
-pub(crate) fn ask_without_reading(all: &mut [Raw], times: usize) {
+/// A client that asks for the longest replies there are, as often as its socket takes it, and reads none.
+pub(crate) struct Deaf {
+    raw: Raw,
+    question: Vec<u8>,
+    /// How much of the question has been asked.
+    at: usize,
+}
+
+/// So many of them. Their own system keeps little for them: what they do not read stays with the server.
+pub(crate) fn deaf(address: SocketAddr, count: usize) -> Vec<Deaf> {
     let reads: Vec<ProductItem> = (0..ITEMS_MAX).map(|_| ProductItem::new(ProductId(PRODUCT))).collect();
     let question = frame(Kind::QueryProduct, reads.len(), 9, reads.as_bytes());
-    for raw in all {
-        raw.stream.set_nonblocking(true).unwrap();
-        let _ = (0..times).all(|_| push(&mut raw.stream, &question));
+    let all = (0..count).map(|_| Deaf { raw: Raw::narrow(address), question: question.clone(), at: 0 });
+    all.collect()
+}
+
+/// Each asks so many times more, unless its socket is full.
+pub(crate) fn ask(all: &mut [Deaf], times: usize) {
+    for deaf in all {
+        for _ in 0..times {
+            deaf.at += push(&mut deaf.raw.stream, &deaf.question[deaf.at..]);
+            if deaf.at < deaf.question.len() {
+                break;
+            }
+            deaf.at = 0;
+        }
     }
 }
 
-/// Writes without waiting; whether all of it was taken. A server that has let go is no mistake.
-fn push(stream: &mut TcpStream, bytes: &[u8]) -> bool {
+/// Writes without waiting: how much was taken. A server that has let go is no mistake.
+fn push(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     stream.set_nonblocking(true).unwrap();
-    match stream.write(bytes) {
-        Ok(written) => written == bytes.len(),
-        Err(error) => {
-            let gone = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
-            assert!(gone || error.kind() == ErrorKind::WouldBlock, "{error}");
-            false
-        }
-    }
+    stream.write(bytes).unwrap_or_else(|error| {
+        let gone = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+        assert!(gone || error.kind() == ErrorKind::WouldBlock, "{error}");
+        0
+    })
 }
 
 /// Bytes that are wrong in every way there is, each with the fault it must meet; `true`: behind a hello.

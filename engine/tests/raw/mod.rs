@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use sluice_protocol::handshake::Hello;
+use sluice_protocol::handshake::{Fault, Hello};
 use sluice_protocol::header::{self, FrameHeader, HEADER_LEN};
 use sluice_protocol::request::{PutProductItem, ReserveItem, Terms};
 use sluice_protocol::response::items;
@@ -101,6 +101,7 @@ impl Raw {
 
     pub fn answers(&mut self) -> (u64, Vec<Answer>) {
         let (header, body) = self.receive();
+        assert_ne!(header.kind, Kind::Fault, "{:?}", Fault::decode(&body));
         (header.correlation, items::<Answer>(&body).unwrap().to_vec())
     }
 
