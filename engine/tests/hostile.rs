@@ -1,49 +1,27 @@
 //! A real server against clients that do not behave: raw sockets, no client crate.
 //!
-//! Every test ends with the server answering an honest client. Deliberately not here: malformed frames, which the
-//! protocol's own tests feed to the decoder.
+//! Every test ends with the server answering an honest client. Deliberately not here: crowds, which are in `flood`;
+//! malformed frames, which the protocol's own tests feed to the decoder.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
+#[path = "raw/mod.rs"]
+mod raw;
+
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use raw::{Raw, TERMS, frame, order, reserve};
 use sluice_engine::testing::Server;
-use sluice_protocol::handshake::{Fault, Hello};
-use sluice_protocol::header::{self, FrameHeader, HEADER_LEN};
+use sluice_protocol::handshake::Fault;
+use sluice_protocol::header::HEADER_LEN;
 use sluice_protocol::limits::{ITEMS_MAX, REQUEST_BODY_MAX};
-use sluice_protocol::request::{ProductItem, PutProductItem, ReserveItem, Terms};
+use sluice_protocol::request::{ProductItem, Terms};
 use sluice_protocol::response::items;
-use sluice_protocol::{Answer, FaultCode, Kind, PROTOCOL_VERSION, ProductId, Status};
+use sluice_protocol::{FaultCode, Kind, ProductId, Status};
 use zerocopy::IntoBytes;
-
-/// Longer than any of these tests needs: it only ends one that hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const TERMS: Terms =
-    Terms { opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 600_000, unlimited: false };
-
-/// A client that does as it is told.
-struct Raw {
-    stream: TcpStream,
-}
-
-fn frame(kind: Kind, count: usize, correlation: u64, body: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0; HEADER_LEN];
-    frame.extend_from_slice(body);
-    let version = if kind == Kind::Hello { 0 } else { PROTOCOL_VERSION };
-    header::seal(&mut frame, kind, version, count as u16, 0, correlation);
-    frame
-}
-
-fn reserve(correlation: u64, orders: &[ReserveItem]) -> Vec<u8> {
-    frame(Kind::Reserve, orders.len(), correlation, orders.as_bytes())
-}
-
-fn order(id: u128, product: u64, user: u64, quantity: u32) -> ReserveItem {
-    ReserveItem::new(id.into(), product.into(), user.into(), quantity)
-}
 
 /// A server that serves, with these settings beside the defaults.
 fn serve(settings: &[(&str, &str)]) -> Server {
@@ -54,68 +32,10 @@ fn serve(settings: &[(&str, &str)]) -> Server {
     server
 }
 
-impl Raw {
-    fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream }
-    }
-
-    fn greeted(server: &Server) -> Self {
-        let mut raw = Self::connect(server);
-        let mut body = Vec::new();
-        Hello { version_min: 1, version_max: 1, name: "hostile", credentials: b"" }.encode(&mut body);
-        raw.send(&frame(Kind::Hello, 0, 0, &body));
-        assert_eq!(raw.receive().0.kind, Kind::Welcome);
-        raw
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    fn receive(&mut self) -> (FrameHeader, Vec<u8>) {
-        let mut frame = vec![0; HEADER_LEN];
-        self.stream.read_exact(&mut frame).unwrap();
-        let header = FrameHeader::parse(&frame).unwrap().unwrap();
-        frame.resize(header.frame_len(), 0);
-        self.stream.read_exact(&mut frame[HEADER_LEN..]).unwrap();
-        (header, frame.split_off(HEADER_LEN))
-    }
-
-    fn answers(&mut self) -> (u64, Vec<Answer>) {
-        let (header, body) = self.receive();
-        (header.correlation, items::<Answer>(&body).unwrap().to_vec())
-    }
-
-    fn put(&mut self, product: u64, stock: u64, terms: Terms) {
-        let item = PutProductItem::new(ProductId(product), Some(stock), terms);
-        self.send(&frame(Kind::PutProduct, 1, 1, item.as_bytes()));
-        assert_eq!(self.answers().1[0].status(), Some(Status::Done));
-    }
-
-    /// What became of one order, sent again for as long as the server is busy.
-    fn insist(&mut self, mut order: ReserveItem) -> Status {
-        loop {
-            match self.reserve(order) {
-                Status::Busy => order.attempt = 1,
-                told => return told,
-            }
-        }
-    }
-
-    /// What became of one order.
-    fn reserve(&mut self, order: ReserveItem) -> Status {
-        self.send(&reserve(77, &[order]));
-        self.answers().1[0].status().unwrap()
-    }
-}
-
 #[test]
 fn a_connection_that_used_its_last_frame_is_read_again_when_there_is_room() {
     let server = serve(&[("limits.frames_in_flight_max", "4")]);
-    let mut raw = Raw::greeted(&server);
+    let mut raw = Raw::greeted(server.address());
     raw.put(1, 1_000, TERMS);
     for round in 0..20_u64 {
         let all: Vec<u8> = (0..4)
@@ -134,7 +54,7 @@ fn a_connection_that_used_its_last_frame_is_read_again_when_there_is_room() {
 #[test]
 fn a_client_that_will_write_no_more_still_hears_its_answers() {
     let server = serve(&[("limits.frames_in_flight_max", "2")]);
-    let mut raw = Raw::greeted(&server);
+    let mut raw = Raw::greeted(server.address());
     raw.put(1, 1_000, TERMS);
     let all: Vec<u8> =
         (1..=5).flat_map(|name| reserve(name, &[order(u128::from(name), 1, name, 1)])).collect();
@@ -149,7 +69,7 @@ fn a_client_that_will_write_no_more_still_hears_its_answers() {
 #[test]
 fn a_frame_that_trickles_in_ends_the_connection() {
     let server = serve(&[("limits.frame_timeout", "200ms"), ("limits.handshake_timeout", "100ms")]);
-    let mut raw = Raw::greeted(&server);
+    let mut raw = Raw::greeted(server.address());
     let whole = reserve(1, &[order(1, 1, 1, 1)]);
     let mut bytes = whole.iter().cycle();
     raw.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -166,7 +86,7 @@ fn a_frame_that_trickles_in_ends_the_connection() {
 #[test]
 fn a_frame_of_buyers_some_at_their_limit_and_some_not_is_answered() {
     let server = serve(&[]);
-    let mut raw = Raw::greeted(&server);
+    let mut raw = Raw::greeted(server.address());
     raw.put(1, 100, Terms { per_user_limit: 2, ..TERMS });
     assert_eq!(raw.reserve(order(1, 1, 7, 2)), Status::Reserved);
     assert_eq!(raw.reserve(order(2, 1, 8, 1)), Status::Reserved);
@@ -180,9 +100,9 @@ fn a_frame_of_buyers_some_at_their_limit_and_some_not_is_answered() {
 fn the_smallest_queue_of_log_steps_that_may_be_set_is_enough() {
     const FRAMES: u64 = 400;
     let server = serve(&[("limits.appends_queue_max", "2")]);
-    let mut raw = Raw::greeted(&server);
+    let mut raw = Raw::greeted(server.address());
     raw.put(1, 1 << 30, TERMS);
-    let mut writer = Raw { stream: raw.stream.try_clone().unwrap() };
+    let mut writer = raw.second();
     let writing = std::thread::spawn(move || {
         for name in 1..=FRAMES {
             let ids = (0..ITEMS_MAX as u128).map(|nth| u128::from(name) << 32 | nth);
@@ -199,11 +119,11 @@ fn the_smallest_queue_of_log_steps_that_may_be_set_is_enough() {
 #[test]
 fn whoever_writes_without_reading_harms_nobody_else() {
     let server = serve(&[]);
-    let mut honest = Raw::greeted(&server);
+    let mut honest = Raw::greeted(server.address());
     honest.put(1, 10, TERMS);
     let reads: Vec<ProductItem> = (0..ITEMS_MAX).map(|_| ProductItem::new(ProductId(1))).collect();
     let question = frame(Kind::QueryProduct, reads.len(), 9, reads.as_bytes());
-    let mut hostile: Vec<Raw> = (0..20).map(|_| Raw::greeted(&server)).collect();
+    let mut hostile: Vec<Raw> = (0..20).map(|_| Raw::greeted(server.address())).collect();
     for raw in &mut hostile {
         raw.stream.set_nonblocking(true).unwrap();
         // As much as both sides' buffers take.
@@ -213,19 +133,119 @@ fn whoever_writes_without_reading_harms_nobody_else() {
             }
         }
     }
-    // Busy claims nothing and passes: the hostile stop being read, and what they asked is answered.
-    assert_eq!(honest.insist(order(1, 1, 1, 1)), Status::Reserved);
+    assert_eq!(honest.reserve(order(1, 1, 1, 1)), Status::Reserved);
     drop(hostile);
-    assert_eq!(honest.insist(order(2, 1, 1, 1)), Status::Reserved);
+    assert_eq!(honest.reserve(order(2, 1, 1, 1)), Status::Reserved);
+}
+
+/// Sends full frames, as many as may be in flight, and reads their answers, until it is told to stop. None may be `Busy`.
+fn hog(mut raw: Raw, name: u64, stop: &AtomicBool) {
+    let mut writer = raw.second();
+    std::thread::scope(|scope| {
+        let sent = std::sync::mpsc::channel();
+        scope.spawn(move || {
+            for round in 0.. {
+                let ids = (0..ITEMS_MAX as u128).map(|nth| u128::from(name) << 64 | round << 16 | nth);
+                let orders: Vec<_> = ids.map(|id| order(id, 2, name, 1)).collect();
+                writer.send(&reserve(1, &orders));
+                sent.0.send(()).unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        while sent.1.recv().is_ok() {
+            for answer in raw.answers().1 {
+                assert_eq!(answer.status(), Some(Status::Reserved), "hog {name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn whoever_sends_full_frames_without_end_makes_nobody_hear_busy() {
+    // Room for four full frames, and eight who send as many as they can.
+    let server =
+        serve(&[("limits.requests_in_flight_max", "4096"), ("limits.request_budget_default", "10s")]);
+    let mut honest = Raw::greeted(server.address());
+    honest.put(1, 1_000, TERMS);
+    honest.put(2, 1 << 40, TERMS);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for name in 1..=8 {
+            let (raw, stop) = (Raw::greeted(server.address()), &stop);
+            scope.spawn(move || hog(raw, name, stop));
+        }
+        for name in 1..=300 {
+            let told = honest.reserve(order(name, 1, 1, 1));
+            // Told before it is asserted: the others must end in any case.
+            stop.fetch_or(name == 300 || told != Status::Reserved, Ordering::Relaxed);
+            assert_eq!(told, Status::Reserved, "request {name}");
+        }
+    });
+}
+
+#[test]
+fn one_who_pipelines_without_end_stays_within_its_own_share() {
+    let server =
+        serve(&[("limits.connection_requests_max", "1024"), ("limits.requests_in_flight_max", "65536")]);
+    let mut raw = Raw::greeted(server.address());
+    raw.put(1, 1 << 40, TERMS);
+    let all: Vec<u8> = (0..32_u64)
+        .flat_map(|name| {
+            let ids = (0..700).map(|nth| u128::from(name + 1) << 32 | nth);
+            reserve(name, &ids.map(|id| order(id, 1, 1, 1)).collect::<Vec<_>>())
+        })
+        .collect();
+    let mut writer = raw.second();
+    let writing = std::thread::spawn(move || writer.send(&all));
+    let mut told: Vec<u64> = (0..32)
+        .map(|_| {
+            let (name, answers) = raw.answers();
+            assert!(answers.iter().all(|answer| answer.status() == Some(Status::Reserved)));
+            name
+        })
+        .collect();
+    writing.join().unwrap();
+    // Two such frames are more than its share, so each was answered before the next was taken.
+    assert!(told.is_sorted(), "{told:?}");
+    told.dedup();
+    assert_eq!(told.len(), 32);
+}
+
+#[test]
+fn replies_taken_a_few_bytes_at_a_time_end_the_connection() {
+    const ROUNDS_MAX: u128 = 50_000;
+    let server = serve(&[("limits.frame_timeout", "300ms")]);
+    let mut honest = Raw::greeted(server.address());
+    honest.put(1, 10, TERMS);
+    // A small window, so that each few bytes read are a sign of life to the server.
+    let mut slow = Raw::narrow(server.address());
+    let reads: Vec<ProductItem> = (0..ITEMS_MAX).map(|_| ProductItem::new(ProductId(1))).collect();
+    let question = frame(Kind::QueryProduct, reads.len(), 9, reads.as_bytes());
+    let mut writer = slow.second();
+    // Ends when the server lets go.
+    let writing = std::thread::spawn(move || while writer.stream.write_all(&question).is_ok() {});
+    slow.stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    for round in 1.. {
+        assert!(round < ROUNDS_MAX, "its replies took as long as it liked");
+        if writing.is_finished() {
+            break;
+        }
+        // The honest one's answers are the pace.
+        honest.reserve(order(round, 1, 1, 1));
+        let _: std::io::Result<usize> = slow.stream.read(&mut [0; 8]);
+    }
+    writing.join().unwrap();
 }
 
 #[test]
 fn connections_lost_with_answers_pending_and_frames_begun_leave_nothing_behind() {
     let server = serve(&[]);
-    let mut honest = Raw::greeted(&server);
+    let mut honest = Raw::greeted(server.address());
     honest.put(1, 10_000, TERMS);
     for name in 1..=200_u64 {
-        let mut raw = Raw::greeted(&server);
+        let mut raw = Raw::greeted(server.address());
         raw.send(&reserve(1, &[order(u128::from(name), 1, name, 1)]));
         let next = reserve(2, &[order(u128::from(name) << 32, 1, name, 1)]);
         raw.send(&next[..next.len() / 2]);
@@ -251,9 +271,9 @@ fn connections_lost_with_answers_pending_and_frames_begun_leave_nothing_behind()
 #[test]
 fn two_thousand_connections_are_served_and_let_go() {
     let server = serve(&[]);
-    let mut honest = Raw::greeted(&server);
+    let mut honest = Raw::greeted(server.address());
     honest.put(1, 3_000, TERMS);
-    let mut crowd: Vec<Raw> = (0..2_000).map(|_| Raw::greeted(&server)).collect();
+    let mut crowd: Vec<Raw> = (0..2_000).map(|_| Raw::greeted(server.address())).collect();
     for (user, raw) in (1_u64..).zip(&mut crowd) {
         raw.send(&reserve(user, &[order(u128::from(user), 1, user, 1)]));
     }
@@ -268,7 +288,7 @@ fn two_thousand_connections_are_served_and_let_go() {
 #[test]
 fn a_body_announced_too_long_is_refused_before_it_comes() {
     let server = serve(&[]);
-    let mut raw = Raw::greeted(&server);
+    let mut raw = Raw::greeted(server.address());
     let mut huge = reserve(1, &[order(1, 1, 1, 1)]);
     huge[4..8].copy_from_slice(&(REQUEST_BODY_MAX as u32 + 1).to_le_bytes());
     raw.send(&huge[..HEADER_LEN]);

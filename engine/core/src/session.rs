@@ -9,7 +9,7 @@
 //! 3. Give each reply to [`Session::reply`] as it comes; replies may come in any order.
 //! 4. Write [`Session::outgoing`] to the socket and [`Session::wrote`] what it took.
 //!
-//! A session that waits for nothing holds next to no memory: what it does hold is told by [`Session::held_bytes`].
+//! A session that waits for nothing holds next to no memory: what it does hold is told by [`Session::held`].
 //!
 //! - `outbound`: bytes on their way out
 //!
@@ -104,6 +104,15 @@ impl Demand {
         let item_len = kind.reply().item_len().unwrap_or(0);
         Self { items, reply_bytes: HEADER_LEN + answered * item_len }
     }
+}
+
+/// Bytes of memory that a session holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Held {
+    /// What has come of frames that are not complete, or that have to wait.
+    pub input: usize,
+    /// Replies that wait to be taken, and room for those that will come.
+    pub replies: usize,
 }
 
 /// What [`Session::step`] found.
@@ -354,11 +363,10 @@ impl Session {
         self.owed
     }
 
-    /// Bytes of memory that the session holds: input that waits, replies that wait, and room for those that will come.
-    /// The shared buffer, while it has it, is not its own.
-    pub fn held_bytes(&self) -> usize {
-        let inbound = if self.lent { 0 } else { self.inbound.capacity() };
-        inbound + self.outbound.capacity() + self.owed.reply_bytes
+    /// Bytes of memory that the session holds. The shared buffer, while it has it, is not its own.
+    pub fn held(&self) -> Held {
+        let input = if self.lent { 0 } else { self.inbound.capacity() };
+        Held { input, replies: self.outbound.held() + self.owed.reply_bytes }
     }
 
     /// Whether as many frames are unanswered as may be.

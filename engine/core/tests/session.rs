@@ -1,7 +1,8 @@
 //! A connection without a socket: greetings, requests in any split, faults, bounds.
 
+use bytes::BytesMut;
 use sluice_core::flight::Answers;
-use sluice_core::session::{Facts, Session, Step};
+use sluice_core::session::{Demand, Facts, Held, Session, Step};
 use sluice_protocol::handshake::{Fault, Hello, Welcome};
 use sluice_protocol::header::{self, FrameHeader, HEADER_LEN};
 use sluice_protocol::limits::REQUEST_BODY_MAX;
@@ -190,4 +191,76 @@ fn nothing_follows_a_fault() {
     let kinds: Vec<_> = sent(&mut session).into_iter().map(|(kind, ..)| kind).collect();
     assert_eq!(kinds, [Kind::Fault]);
     assert_eq!(session.in_flight(), 0);
+}
+
+#[test]
+fn a_session_that_waits_for_nothing_holds_nothing() {
+    let (mut session, mut shared) = (session(10), BytesMut::new());
+    let mut receive = |session: &mut Session, bytes: &[u8]| {
+        shared.extend_from_slice(bytes);
+        session.receive(&mut shared);
+        let seen = steps(session, b"");
+        session.give_back(&mut shared);
+        assert!(shared.is_empty());
+        seen
+    };
+    assert_eq!(receive(&mut session, &hello()), ["hello test"]);
+    session.welcome(NodeId(1), "", 99);
+    sent(&mut session);
+    assert_eq!(session.held(), Held::default());
+    let whole = reserve(1, 1024);
+    let (first, rest) = whole.split_at(10_000);
+    assert!(receive(&mut session, first).is_empty());
+    assert_eq!(session.held(), Held { input: first.len(), replies: 0 }, "what has come, and no more");
+    assert_eq!(receive(&mut session, rest), ["Reserve #1 of 1024"]);
+    let owed = HEADER_LEN + 1024 * size_of::<Answer>();
+    assert_eq!(
+        session.held(),
+        Held { input: 0, replies: owed },
+        "room for the reply is counted before it comes"
+    );
+    session.reply(Kind::Reserve, 1, &Answers::Plain(vec![Answer::busy(1); 1024]));
+    assert!((owed..=2 * owed).contains(&session.held().replies));
+    sent(&mut session);
+    assert_eq!(session.held(), Held::default());
+}
+
+#[test]
+fn replies_that_never_run_out_do_not_pile_up_where_they_were() {
+    let mut session = session(10);
+    steps(&mut session, &hello());
+    let reply = HEADER_LEN + 64 * size_of::<Answer>();
+    // A client that is always one reply behind.
+    for name in 0..1000 {
+        steps(&mut session, &reserve(name, 64));
+        session.reply(Kind::Reserve, name, &Answers::Plain(vec![Answer::busy(1); 64]));
+        if name > 0 {
+            session.wrote(reply);
+        }
+        assert_eq!(session.outgoing().len(), reply);
+        assert!(session.held().replies <= 8 * reply, "{:?} after {name}", session.held());
+    }
+}
+
+#[test]
+fn what_a_request_would_take_on_is_told_before_it_is_taken() {
+    let mut session = session(2);
+    session.read_buffer().extend_from_slice(&reserve(1, 3));
+    assert_eq!(session.demand(), None, "not before the hello");
+    let mut session = self::session(2);
+    steps(&mut session, &hello());
+    let whole = reserve(1, 3);
+    session.read_buffer().extend_from_slice(&whole[..whole.len() - 1]);
+    assert_eq!(session.demand(), None, "not before it is whole");
+    session.read_buffer().extend_from_slice(&whole[whole.len() - 1..]);
+    let demand = Demand { items: 3, reply_bytes: HEADER_LEN + 3 * size_of::<Answer>() };
+    assert_eq!((session.demand(), session.owed()), (Some(demand), Demand::default()));
+    assert_eq!(steps(&mut session, b""), ["Reserve #1 of 3"]);
+    assert_eq!((session.demand(), session.owed()), (None, demand));
+    assert_eq!(steps(&mut session, &reserve(2, 1)), ["Reserve #2 of 1", "full"]);
+    session.read_buffer().extend_from_slice(&reserve(3, 1));
+    assert_eq!(session.demand(), None, "not while the session is full");
+    session.reply(Kind::Reserve, 1, &Answers::Plain(vec![Answer::busy(1); 3]));
+    session.reply(Kind::Reserve, 2, &Answers::Plain(vec![Answer::busy(1)]));
+    assert_eq!(session.owed(), Demand::default());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BufMut;
 use sluice_core::desk::line::Place;
 use sluice_core::desk::{Caller, Reply};
-use sluice_core::session::{Demand, Session, Step};
+use sluice_core::session::{Demand, Held, Session, Step};
 use sluice_protocol::header::HEADER_LEN;
 use sluice_protocol::limits::REQUEST_BODY_MAX;
 use sluice_protocol::{FaultCode, NodeId};
@@ -66,7 +66,7 @@ pub(super) struct Connection {
     /// It is to end because memory is short.
     dismissed: Cell<bool>,
     /// The bytes it holds, as they were counted last.
-    counted: Cell<usize>,
+    counted: Cell<Held>,
     born: Instant,
 }
 
@@ -109,7 +109,7 @@ impl Connection {
             waits: Cell::default(),
             choked: Cell::new(false),
             dismissed: Cell::new(false),
-            counted: Cell::new(0),
+            counted: Cell::default(),
             born: now,
         }
     }
@@ -121,7 +121,7 @@ impl Connection {
         if let Waits::InLine(place, _) = self.waits.take() {
             net.room.leave(place);
         }
-        net.room.moved(self.counted.take(), 0);
+        net.room.moved(self.counted.take(), Held::default());
         self.choke(&net, false);
         net.forget(self.id);
     }
@@ -213,9 +213,9 @@ impl Connection {
     fn may_read(&self, net: &NetThread, pending: usize) -> bool {
         let session = self.session.borrow();
         let share = net.room.share();
-        let choked = session.has_buffered() && self.read_bytes_max(&session, share) == 0;
+        let choked = session.has_buffered() && self.read_bytes_max(&session, share.input) == 0;
         self.choke(net, choked);
-        let takes = pending == 0 || pending < net.limits.reply_bytes_max.min(share);
+        let takes = pending == 0 || pending < net.limits.reply_bytes_max.min(share.replies);
         takes && !choked && !session.is_full()
     }
 
@@ -237,7 +237,7 @@ impl Connection {
 
     fn read(&self, net: &NetThread) -> Result<(), Gone> {
         let mut session = self.session.borrow_mut();
-        let most = self.read_bytes_max(&session, net.room.share());
+        let most = self.read_bytes_max(&session, net.room.share().input);
         let mut shared = net.room.shared.take();
         let mut total = 0;
         while total < most {
@@ -336,7 +336,7 @@ impl Connection {
     fn waits_for(&self, net: &NetThread, session: &Session, demand: Demand) -> Waits {
         let owed = session.owed();
         let replies = owed.reply_bytes + session.outgoing().len();
-        let replies_max = net.limits.reply_bytes_max.min(net.room.share());
+        let replies_max = net.limits.reply_bytes_max.min(net.room.share().replies);
         let too_many = owed.items > 0 && owed.items + demand.items > net.limits.connection_requests_max;
         let too_large = replies > 0 && replies + demand.reply_bytes > replies_max;
         if too_many || too_large {
@@ -366,12 +366,12 @@ impl Connection {
 
     /// Tells how much memory the connection holds now.
     fn tell_held(&self, net: &NetThread, session: &Session) {
-        let now = session.held_bytes();
+        let now = session.held();
         net.room.moved(self.counted.replace(now), now);
     }
 
     /// Bytes of memory that it holds.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn held(&self) -> Held {
         self.counted.get()
     }
 

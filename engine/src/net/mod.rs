@@ -30,6 +30,9 @@ use crate::node::shared::Shared;
 
 /// Connections that may wait to be accepted. The system may allow fewer.
 const BACKLOG: i32 = 4096;
+/// What the system may keep of one connection in each direction, bytes; it takes as much again for its own books. Enough for
+/// the largest frame or reply. Left to itself it would keep megabytes for a client that writes and does not read.
+const SOCKET_BYTES: usize = 128 * 1024;
 /// How long accepting rests when the system has no descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How long connections have to take their last replies when the node goes away.
@@ -44,6 +47,9 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart need not wait for connections of the last run to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Those that are accepted inherit it.
+    socket.set_recv_buffer_size(SOCKET_BYTES)?;
+    socket.set_send_buffer_size(SOCKET_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

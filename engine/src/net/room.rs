@@ -11,7 +11,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use sluice_core::desk::line::{Line, Place};
 use sluice_core::desk::memory::Memory;
-use sluice_core::session::Demand;
+use sluice_core::session::{Demand, Held};
 
 use super::connection::Connection;
 use super::thread::NetThread;
@@ -23,7 +23,8 @@ const MEMORY_MIN: usize = 1 << 20;
 /// What a net thread has to give.
 pub(super) struct Room {
     line: RefCell<Line>,
-    memory: RefCell<Memory>,
+    input: RefCell<Memory>,
+    replies: RefCell<Memory>,
     /// Connections that are not read because what they have begun takes too much memory.
     pub(super) choked: Cell<usize>,
     /// What all connections of the thread read into.
@@ -33,10 +34,11 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(limits: &LimitsConfig, threads: usize) -> Self {
-        let bytes_max = (limits.buffer_bytes_max / threads).max(MEMORY_MIN);
+        let bytes_max = (limits.buffer_bytes_max / threads / 2).max(MEMORY_MIN);
         Self {
             line: RefCell::default(),
-            memory: RefCell::new(Memory::new(bytes_max)),
+            input: RefCell::new(Memory::new(bytes_max)),
+            replies: RefCell::new(Memory::new(bytes_max)),
             choked: Cell::default(),
             shared: Cell::default(),
             counted: Cell::default(),
@@ -44,14 +46,15 @@ impl Room {
     }
 
     /// Bytes that one connection may hold now.
-    pub(super) fn share(&self) -> usize {
-        self.memory.borrow().share()
+    pub(super) fn share(&self) -> Held {
+        Held { input: self.input.borrow().share(), replies: self.replies.borrow().share() }
     }
 
-    /// A connection that held `before` bytes now holds `now`.
-    pub(super) fn moved(&self, before: usize, now: usize) {
+    /// A connection that held `before` now holds `now`.
+    pub(super) fn moved(&self, before: Held, now: Held) {
         if before != now {
-            self.memory.borrow_mut().moved(before, now);
+            self.input.borrow_mut().moved(before.input, now.input);
+            self.replies.borrow_mut().moved(before.replies, now.replies);
         }
     }
 
@@ -78,7 +81,7 @@ impl NetThread {
     }
 
     fn has_room(&self, demand: Demand) -> bool {
-        self.desk.borrow().has_room(demand.items) && self.room.memory.borrow().fits(demand.reply_bytes)
+        self.desk.borrow().has_room(demand.items) && self.room.replies.borrow().fits(demand.reply_bytes)
     }
 
     /// Takes the requests that wait in line, as far as there is room for them. [`NetThread::pump`] follows.
@@ -97,36 +100,45 @@ impl NetThread {
     /// Lets go of slow connections, those first that hold most, if others wait for their memory; and has those looked at
     /// again that wait for memory alone.
     pub(super) fn relieve(&self) {
-        let short = self
-            .room
-            .line
-            .borrow()
-            .first()
-            .is_some_and(|(_, demand)| !self.room.memory.borrow().fits(demand.reply_bytes));
-        if self.room.choked.get() == 0 && !short {
-            return;
+        let Room { line, input, replies, choked, .. } = &self.room;
+        let first = line.borrow().first();
+        let is_short = first.is_some_and(|(_, demand)| !replies.borrow().fits(demand.reply_bytes));
+        if is_short {
+            self.dismiss(&replies.borrow(), |held| held.replies);
         }
+        if choked.get() > 0 {
+            self.dismiss(&input.borrow(), |held| held.input);
+            let connections = self.connections.borrow();
+            connections.values().filter(|one| one.is_choked()).for_each(|choked| choked.look_again());
+        }
+    }
+
+    /// Ends slow connections until enough of the memory is free again. Who holds less than most is not to blame.
+    fn dismiss(&self, memory: &Memory, held: impl Fn(Held) -> usize) {
         let connections = self.connections.borrow();
-        let mut excess = self.room.memory.borrow().excess();
-        let mut slow: Vec<&Rc<Connection>> =
-            connections.values().filter(|connection| connection.is_slow()).collect();
-        slow.sort_by_key(|connection| Reverse(connection.held()));
-        for connection in slow {
+        let average = memory.held() / connections.len().max(1);
+        let mut slow: Vec<(usize, &Rc<Connection>)> = connections
+            .values()
+            .filter(|connection| connection.is_slow())
+            .map(|connection| (held(connection.held()), connection))
+            .filter(|(bytes, _)| *bytes > 0 && *bytes >= average)
+            .collect();
+        slow.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+        let mut excess = memory.excess();
+        for (bytes, connection) in slow {
             if excess == 0 {
                 break;
             }
-            excess = excess.saturating_sub(connection.held());
+            excess = excess.saturating_sub(bytes);
             connection.dismiss();
         }
-        connections
-            .values()
-            .filter(|connection| connection.is_choked())
-            .for_each(|choked| choked.look_again());
     }
 
     /// Tells the figures.
     pub(super) fn count_room(&self) {
-        let now = (self.room.line.borrow().len() as i64, self.room.memory.borrow().held() as i64);
+        let Room { line, input, replies, .. } = &self.room;
+        let held = input.borrow().held() + replies.borrow().held();
+        let now = (line.borrow().len() as i64, held as i64);
         let before = self.room.counted.replace(now);
         self.metrics().connections_waiting.shift(now.0 - before.0);
         self.metrics().buffer_bytes.shift(now.1 - before.1);

@@ -1,5 +1,8 @@
 //! How much the connections of a net thread hold in memory, together, and how much more each may.
 //!
+//! Input and replies are counted apart. Whoever waits in line holds input, and what it waits for is room for its reply: were
+//! the two one, those who wait could hold all that they wait for.
+//!
 //! Dynamic thresholds (Choudhury and Hahne, 1998): a connection that holds something may go on until it holds an eighth of
 //! what is free. While little is held that is far more than any needs; as the whole fills up, those who hold most are held
 //! back first, and what is left is for those who hold nothing. Deliberately not here: whose memory is given back by force.

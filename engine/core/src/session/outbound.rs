@@ -62,7 +62,8 @@ impl Outbound {
         }
     }
 
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    /// Bytes of memory that it takes while something waits. What an idle one keeps is part of a connection's own size.
+    pub(super) fn held(&self) -> usize {
+        if self.bytes.is_empty() { 0 } else { self.bytes.capacity() }
     }
 }
