@@ -20,7 +20,7 @@ use power::scene::{Ending, Recordings, Scene, Script};
 use power::tree::Tree;
 
 /// Different images of a short run.
-const IMAGES: usize = 360;
+const IMAGES: usize = 240;
 
 fn seed() -> u64 {
     let seed =
@@ -100,7 +100,7 @@ fn whatever_unsynced_part_is_missing_nothing_answered_is() {
 
 /// What a plan that is told lies finds of `images` images.
 fn told_lies(lie: impl FnOnce(Plan<'_>) -> Plan<'_>, scenes: &[Scene], seed: u64) -> Summary {
-    let summary = lie(Plan::new(scenes, seed)).run(60);
+    let summary = lie(Plan::new(scenes, seed)).run(40);
     eprintln!("{summary}");
     summary
 }

@@ -41,6 +41,9 @@ const SELDOM_PART: usize = 25;
 /// Events beside one that count as around it.
 const NEAR: usize = 3;
 
+/// Images that are tried for one order.
+const TRIES: usize = 4;
+
 /// What was going on when power was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cut {
@@ -283,12 +286,34 @@ impl<'a> Plan<'a> {
             }
             while let Some(order) = orders.next_if(|order| order.event == number) {
                 let disk = if order.model == Model::Journal { &journal } else { &strict };
-                let tree = disk.image(order.model, order.manner, &mut Draw::new(order.seed));
-                if let Some(image) = seen.number(&tree, oracle.answers, wanted) {
-                    let pending = format!("{disk:?}");
-                    give(Image { number: image, order: *order, tree, oracle: Arc::clone(&oracle), pending });
-                }
+                self.build_one(*order, disk, &oracle, seen, wanted, give);
             }
+        }
+    }
+
+    /// One image, and if there was the same, others of the same moment until one is new.
+    fn build_one(
+        &self,
+        order: Order,
+        disk: &Disk,
+        oracle: &Arc<Oracle>,
+        seen: &mut Seen,
+        wanted: usize,
+        give: &mut dyn FnMut(Image),
+    ) {
+        let mut draw = Draw::new(order.seed);
+        let mut manner = order.manner;
+        for _ in 0..TRIES {
+            let tree = disk.image(order.model, manner, &mut draw);
+            let distinct = seen.trees.len();
+            if let Some(number) = seen.number(&tree, oracle.answers, wanted) {
+                let (order, oracle) = (Order { manner, ..order }, Arc::clone(oracle));
+                give(Image { number, order, tree, oracle, pending: format!("{disk:?}") });
+            }
+            if seen.trees.len() > distinct {
+                return;
+            }
+            manner = MANNERS[draw.below(MANNERS.len())];
         }
     }
 }

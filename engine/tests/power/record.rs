@@ -36,8 +36,17 @@ struct Recorder {
     events: Vec<Event>,
 }
 
-/// The events of a trace whose process began with `base` below `root`, and the tree that it left.
-pub fn events(calls: &[Call], moments: &[Moment], root: &Path, base: &Tree) -> (Vec<Event>, Tree) {
+/// What a trace tells.
+pub struct Told {
+    pub events: Vec<Event>,
+    /// The tree that the process left.
+    pub left: Tree,
+    /// Whether every call has returned: of one that was killed within it, nobody knows what it did.
+    pub is_certain: bool,
+}
+
+/// What the trace tells of a process that began with `base` below `root`.
+pub fn events(calls: &[Call], moments: &[Moment], root: &Path, base: &Tree) -> Told {
     let mut recorder = Recorder {
         root: format!("{}/", root.to_str().unwrap()),
         live: base.clone(),
@@ -66,7 +75,7 @@ pub fn events(calls: &[Call], moments: &[Moment], root: &Path, base: &Tree) -> (
             Moment::ToldToStop => recorder.events.push(Event::ToldToStop),
         }
     }
-    (recorder.events, recorder.live)
+    Told { events: recorder.events, left: recorder.live, is_certain: steps.is_empty() }
 }
 
 impl Recorder {

@@ -107,15 +107,20 @@ pub fn read(trace: &Path) -> (Vec<Call>, Vec<Moment>) {
             let (_, rest) = rest.split_once(" resumed>").unwrap();
             if let Some((number, begun)) = unfinished.remove(thread) {
                 calls[number] = parse(&format!("{begun}{rest}"));
-                moments.push(Moment::Ended(number));
+                // One that was killed within a call returns nothing; whether it was carried out is not known.
+                if calls[number].returned.is_some() {
+                    moments.push(Moment::Ended(number));
+                }
             }
         } else if let Some(begun) = text.strip_suffix(" <unfinished ...>") {
             moments.push(Moment::Began(calls.len()));
             unfinished.insert(thread.to_owned(), (calls.len(), begun.to_owned()));
             calls.push(parse(begun));
         } else if !text.starts_with("+++") && !text.starts_with("---") {
-            moments.extend([Moment::Began(calls.len()), Moment::Ended(calls.len())]);
-            calls.push(parse(text));
+            let call = parse(text);
+            moments.push(Moment::Began(calls.len()));
+            moments.extend(call.returned.map(|_| Moment::Ended(calls.len())));
+            calls.push(call);
         }
     }
     (calls, moments)
