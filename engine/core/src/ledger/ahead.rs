@@ -18,7 +18,8 @@ use super::command::{ArchivedCancel, ArchivedReserve, Reserve};
 use super::effect::Effects;
 use super::turn::Turn;
 
-/// Commands whose memory is awaited together. A processor waits for about as many lines at once; more only cost.
+/// Commands whose memory is awaited together. More would overlap only if the processor looked that far ahead; other
+/// numbers were not measured.
 pub(crate) const AHEAD: usize = 16;
 
 impl Ledger {
