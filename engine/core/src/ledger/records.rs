@@ -146,6 +146,11 @@ impl Record {
         self.state == state as u8
     }
 
+    /// Whether its id is remembered only so that nothing can come of it: it never took a unit.
+    pub(super) fn is_dead(&self) -> bool {
+        self.is(State::Fenced) || self.is(State::Refused)
+    }
+
     /// Whether it is held and `now` has not reached its deadline.
     pub(super) fn is_held_at(&self, now_ms: u64) -> bool {
         self.is(State::Held) && self.time_ms > now_ms
@@ -204,6 +209,8 @@ pub(super) struct Records {
     pub(super) ends: Ends,
     ids: HashTable<u32>,
     hasher: FixedState,
+    /// Records that never took a unit. Counted again from the rows when they are loaded.
+    dead: u32,
 }
 
 impl Records {
@@ -213,7 +220,13 @@ impl Records {
             ends: Ends { free: NONE, free_len: 0, ended: List::EMPTY, ended_len: 0 },
             ids: HashTable::with_capacity(capacity),
             hasher: FixedState::with_seed(seed),
+            dead: 0,
         }
+    }
+
+    /// Records that never took a unit.
+    pub(super) fn dead(&self) -> u32 {
+        self.dead
     }
 
     /// Ids that have an outcome.
@@ -242,6 +255,7 @@ impl Records {
 
     /// Adds a record whose id was just not found.
     pub(super) fn insert(&mut self, record: Record) -> u32 {
+        self.dead += u32::from(record.is_dead());
         let slot = match self.ends.free {
             NONE => self.rows.push(record),
             slot => {
@@ -259,7 +273,7 @@ impl Records {
 
     /// Enters a loaded row into the table of ids; false if its id is there already.
     pub(super) fn index_loaded(&mut self, slot: u32) -> bool {
-        let Self { rows, ids, hasher, .. } = self;
+        let Self { rows, ids, hasher, dead, .. } = self;
         let id = rows.get(slot).id;
         let entry = ids.entry(
             hasher.hash_one(id),
@@ -270,6 +284,7 @@ impl Records {
             Entry::Occupied(_) => false,
             Entry::Vacant(entry) => {
                 entry.insert(slot);
+                *dead += u32::from(rows.get(slot).is_dead());
                 true
             }
         }
@@ -300,6 +315,7 @@ impl Records {
     pub(super) fn forget(&mut self) -> u128 {
         let slot = self.ends.ended.head;
         let id = self.get(slot).id;
+        self.dead -= u32::from(self.get(slot).is_dead());
         self.unend(slot);
         let found = self.ids.find_entry(self.hasher.hash_one(id), |other| *other == slot);
         found.unwrap_or_else(|_| unreachable!("every record in use is in the table of ids")).remove();
