@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
 mod process;
+mod raw;
 
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use process::{FREE_PORTS, Served, serve_by};
-use sluice_client::{Client, ReservationId, Reserve, ReserveOutcome, Terms, fresh_id};
+use raw::{Raw, order};
+use sluice_client::{Client, ReservationId, Reserve, ReserveOutcome, Status, Terms, fresh_id};
 
 const PRODUCT: u64 = 7;
 const STOCK: u64 = 100_000_000;
@@ -108,6 +110,27 @@ fn a_sync_that_fails_ends_the_process_and_is_never_tried_again() {
     let trace = std::fs::read_to_string(&trace).unwrap();
     let after: Vec<_> = trace.lines().skip_while(|line| !line.contains("EIO")).skip(1).collect();
     assert!(after.iter().all(|line| !line.contains("fdatasync(")), "synced again after a failure: {after:?}");
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn what_a_slow_disk_holds_up_is_told_unknown_in_time_however_long_nothing_was_asked_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    assert_eq!(Served::start(&data).stop(rustix::process::Signal::TERM), 0);
+    // A sync takes ten times the budget.
+    let mut injected = Command::new("strace");
+    injected
+        .args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2000000", "-o"])
+        .arg(directory.path().join("trace"))
+        .arg(env!("CARGO_BIN_EXE_sluice"));
+    let flags = [FREE_PORTS, &["--request-budget-default", "200ms"]].concat();
+    let served = Served::announced(serve_by(injected, &data, &flags));
+    let mut raw = Raw::greeted(served.url.strip_prefix("sluice://").unwrap().parse().unwrap());
+    // The first request there is, and one that only the log can answer: an idle net thread has no alarm until it comes.
+    let mut again = order(1, PRODUCT, 1, 1);
+    again.attempt = 1;
+    assert_eq!(raw.reserve(again), Status::Unknown);
 }
 
 #[test]
