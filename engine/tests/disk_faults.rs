@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
 mod process;
+mod raw;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use process::{FREE_PORTS, Served, serve_by};
+use raw::{Raw, order};
 use rustix::process::Signal;
-use sluice_client::{Client, ReservationId, Reserve, ReserveOutcome, Terms, fresh_id};
+use sluice_client::{Client, ReservationId, Reserve, ReserveOutcome, Status, Terms, fresh_id};
 
 const PRODUCT: u64 = 7;
 const STOCK: u64 = 100_000_000;
@@ -217,6 +219,27 @@ fn a_snapshot_that_cannot_be_saved_is_given_up_and_nothing_else() {
         assert!(again.is_empty(), "{fault}: the same file is used again: {again:?}");
         runtime.block_on(check(&data, &told));
     }
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn what_a_slow_disk_holds_up_is_told_unknown_in_time_however_long_nothing_was_asked_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    assert_eq!(Served::start(&data).stop(Signal::TERM), 0);
+    // A sync takes ten times the budget.
+    let mut injected = Command::new("strace");
+    injected
+        .args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2000000", "-o"])
+        .arg(directory.path().join("trace"))
+        .arg(env!("CARGO_BIN_EXE_sluice"));
+    let flags = [FREE_PORTS, &["--request-budget-default", "200ms"]].concat();
+    let served = Served::announced(serve_by(injected, &data, &flags));
+    let mut raw = Raw::greeted(served.url.strip_prefix("sluice://").unwrap().parse().unwrap());
+    // The first request there is, and one that only the log can answer: an idle net thread has no alarm until it comes.
+    let mut again = order(1, PRODUCT, 1, 1);
+    again.attempt = 1;
+    assert_eq!(raw.reserve(again), Status::Unknown);
 }
 
 #[test]

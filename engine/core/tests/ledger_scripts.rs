@@ -188,6 +188,26 @@ mod reserve {
             t 5000
             put p1 stock=3 limit=3 = Done #2
             reserve r1 p1 u1 2 ; reserve r2 p1 u1 2 = Reserved #3 until 6000 ; LimitReached 2 of 3"
+        ids_that_take_nothing_leave_half_of_the_table_to_those_that_do: "
+            settings records=4 retention=1000
+            t 5000
+            put p1 stock=9 = Done #2
+            resolve r1 = Fenced
+            reserve r2 p9 u1 1 = UnknownProduct
+            resolve r3 = Full
+            cancel r3 = Full
+            reserve r3 p9 u1 1 = Full
+            restock r3 p9 1 = Full
+            reload
+            resolve r3 = Full
+            resolve r1 = Fenced
+            reserve r2 p9 u1 1 = Already Refused UnknownProduct
+            reserve r3 p1 u1 1 = Reserved #3 until 6000
+            restock r4 p1 1 = Done #4
+            reserve r5 p1 u1 1 = Full
+            t 6000
+            pulse
+            resolve r6 = Fenced"
         when_the_table_is_full_is_told_so_and_promised_nothing: "
             settings records=1 retention=1000
             t 5000

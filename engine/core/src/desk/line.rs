@@ -85,8 +85,12 @@ mod tests {
     #[test]
     fn one_request_passes_those_who_send_thousands() {
         let mut line = Line::default();
-        (1..=100).for_each(|hog| drop(line.join(hog, 16_384, BIG)));
-        (101..=150).for_each(|hog| drop(line.join(hog, 0, BIG)));
+        for hog in 1..=100 {
+            let _: Place = line.join(hog, 16_384, BIG);
+        }
+        for hog in 101..=150 {
+            let _: Place = line.join(hog, 0, BIG);
+        }
         line.join(200, 0, SMALL);
         assert_eq!(line.first(), Some((200, SMALL)));
         line.serve();
@@ -110,7 +114,9 @@ mod tests {
     fn a_crowd_of_small_ones_keeps_nobody_waiting_for_ever_even_if_each_is_new() {
         let mut line = Line::default();
         line.join(0, 10_000, BIG);
-        (1..=1000).for_each(|name| drop(line.join(name, 0, SMALL)));
+        for name in 1..=1000 {
+            let _: Place = line.join(name, 0, SMALL);
+        }
         let rounds = (1024 + 10_000 + FRAME_COST) / (1 + FRAME_COST) + 1;
         let mut served = 0;
         for name in 1001.. {

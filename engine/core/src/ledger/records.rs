@@ -156,6 +156,11 @@ impl Record {
         self.state == state as u8
     }
 
+    /// Whether its id is remembered only so that nothing can come of it: it never took a unit.
+    pub(super) fn is_dead(&self) -> bool {
+        self.is(State::Fenced) || self.is(State::Refused)
+    }
+
     /// Whether it is held and `now` has not reached its deadline.
     pub(super) fn is_held_at(&self, now_ms: u64) -> bool {
         self.is(State::Held) && self.time_ms > now_ms
@@ -246,6 +251,8 @@ pub(super) struct Records {
     pub(super) rows: Chunked<Record, RECORDS_PER_CHUNK>,
     pub(super) ends: Ends,
     ids: Table<Known, 8>,
+    /// Records that never took a unit. Counted again from the rows when they are loaded.
+    dead: u32,
 }
 
 impl Records {
@@ -254,7 +261,13 @@ impl Records {
             rows: Chunked::new(),
             ends: Ends { free: NONE, free_len: 0, ended: List::EMPTY, ended_len: 0 },
             ids: Table::with_capacity(SHARD_BITS, capacity, seed),
+            dead: 0,
         }
+    }
+
+    /// Records that never took a unit.
+    pub(super) fn dead(&self) -> u32 {
+        self.dead
     }
 
     /// Ids that have an outcome.
@@ -303,6 +316,7 @@ impl Records {
 
     /// Adds a record whose id was just not found.
     pub(super) fn insert(&mut self, record: Record) -> u32 {
+        self.dead += u32::from(record.is_dead());
         let slot = match self.ends.free {
             NONE => self.rows.push(record),
             slot => {
@@ -328,6 +342,7 @@ impl Records {
         let is_new = self.find(id).is_none();
         if is_new {
             self.enter(id, slot);
+            self.dead += u32::from(self.get(slot).is_dead());
         }
         is_new
     }
@@ -357,6 +372,7 @@ impl Records {
     pub(super) fn forget(&mut self) -> u128 {
         let slot = self.ends.ended.head;
         let id = self.get(slot).id;
+        self.dead -= u32::from(self.get(slot).is_dead());
         self.unend(slot);
         let found = self.ids.remove(self.ids.hash(id), |known| known.slot == slot);
         assert!(found.is_some(), "every record in use is in the table of ids");

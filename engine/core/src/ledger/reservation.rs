@@ -220,6 +220,10 @@ impl<E: Effects> Turn<'_, E> {
         else {
             return refusal;
         };
+        // A refusal that cannot be remembered must not be said: the id could get another outcome.
+        if !self.has_room_for_dead() {
+            return self.full();
+        }
         if !fault::is_on(Mutant::RefusalForgotten) {
             self.remember_ended(Record::refusal(ask, status, self.at.time_ms));
         }
@@ -286,7 +290,7 @@ impl<E: Effects> Turn<'_, E> {
 
     /// Kills an id that was never used.
     fn fence(&mut self, id: u128) -> Answer {
-        if !self.has_room() {
+        if !self.has_room_for_dead() {
             return self.full();
         }
         if !fault::is_on(Mutant::NoTombstone) {

@@ -34,11 +34,20 @@ pub const PRODUCTS_MAX: usize = 1 << 20;
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Records (reservations in any state, restocks, write-offs, fences) that may exist at a time. Beyond it
-    /// new ids are answered `Full`.
+    /// new ids are answered `Full`. Of ids that never took a unit (refused, fenced) there may be half as many
+    /// ([`Settings::dead_max`]).
     pub records_max: u32,
     /// How long the outcome of an id is remembered after it was cancelled, expired, refused, fenced or applied,
     /// ledger milliseconds. Held and confirmed reservations are remembered for as long as their product exists.
     pub retention_ms: u64,
+}
+
+impl Settings {
+    /// Ids that may be remembered although they never took a unit. Anybody can make those at no cost, as many as he likes; the
+    /// other half of the table is kept for those who take something.
+    pub fn dead_max(&self) -> u32 {
+        self.records_max.div_ceil(2)
+    }
 }
 
 impl Default for Settings {

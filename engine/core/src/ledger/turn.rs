@@ -98,6 +98,11 @@ impl<'a, E: Effects> Turn<'a, E> {
         self.ledger.records.len() < self.ledger.settings.records_max
     }
 
+    /// Whether another id can be remembered that took nothing.
+    pub(super) fn has_room_for_dead(&self) -> bool {
+        self.has_room() && self.ledger.records.dead() < self.ledger.settings.dead_max()
+    }
+
     /// No table has room for it, until older outcomes are forgotten.
     pub(super) fn full(&self) -> Answer {
         Answer::full(self.at, FULL_RETRY_MS)

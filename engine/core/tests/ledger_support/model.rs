@@ -200,8 +200,7 @@ impl Model {
         }
         let refusal = self.refusal(item);
         if let Some(answer) = refusal {
-            self.end(item.id, asked, State::Refused, answer.status().unwrap(), 0);
-            return answer;
+            return self.refuse(item.id, asked, answer);
         }
         let first = self.user_units(item.product, item.user) == 0;
         let sequence = self.event(Change::Reserved, item.product, item.user, item.quantity, item.id);
@@ -396,8 +395,22 @@ impl Model {
         }
     }
 
+    /// Ids that took nothing may fill half of the table.
+    fn is_full_of_dead(&self) -> bool {
+        let dead = |outcome: &&Outcome| matches!(outcome.state, State::Refused | State::Fenced);
+        self.outcomes.values().filter(dead).count() * 2 >= self.settings.records_max as usize
+    }
+
+    fn refuse(&mut self, id: u128, asked: (Kind, u64, u64, u32), answer: Answer) -> Answer {
+        if self.is_full_of_dead() {
+            return Answer::full(self.at, FULL_RETRY_MS);
+        }
+        self.end(id, asked, State::Refused, answer.status().unwrap(), 0);
+        answer
+    }
+
     fn kill(&mut self, id: u128) -> Answer {
-        if self.is_full() {
+        if self.is_full() || self.is_full_of_dead() {
             return Answer::full(self.at, FULL_RETRY_MS);
         }
         self.end(id, (Kind::Fence, 0, 0, 0), State::Fenced, Status::Done, 0);

@@ -69,16 +69,14 @@ impl Model {
         }
         let quantity = u64::from(item.quantity);
         let Some(product) = self.products.get(&item.product).copied() else {
-            self.end(item.id, asked, State::Refused, Status::UnknownProduct, 0);
-            return Answer::plain(self.at, Status::UnknownProduct);
+            return self.refuse(item.id, asked, Answer::plain(self.at, Status::UnknownProduct));
         };
         if product.terms.unlimited {
             return self.invalid(RefusedField::Unlimited, quantity, 0, 0);
         }
         let change = if kind == Kind::Restock {
             if product.sealed {
-                self.end(item.id, asked, State::Refused, Status::Sealed, 0);
-                return Answer::plain(self.at, Status::Sealed);
+                return self.refuse(item.id, asked, Answer::plain(self.at, Status::Sealed));
             }
             if product.stock + quantity > STOCK_MAX {
                 return self.invalid(RefusedField::Stock, product.stock + quantity, 0, STOCK_MAX);
@@ -89,9 +87,9 @@ impl Model {
         } else {
             while self.free(item.product) < quantity {
                 let Some(id) = self.next_due(Some(item.product)) else {
-                    self.end(item.id, asked, State::Refused, Status::Insufficient, 0);
                     let (free, held) = (self.free(item.product), self.units(item.product, State::Held));
-                    return Answer::insufficient(self.at, free, held, self.earliest(item.product));
+                    let refusal = Answer::insufficient(self.at, free, held, self.earliest(item.product));
+                    return self.refuse(item.id, asked, refusal);
                 };
                 self.expire(id);
             }
