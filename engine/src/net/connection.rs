@@ -1,8 +1,11 @@
 //! One client connection: a session with a socket and deadlines.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BufMut;
@@ -12,8 +15,9 @@ use sluice_core::session::{Demand, Held, Session, Step};
 use sluice_protocol::header::HEADER_LEN;
 use sluice_protocol::limits::REQUEST_BODY_MAX;
 use sluice_protocol::{FaultCode, NodeId};
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -44,7 +48,8 @@ const ALONE_ITEMS_MIN: usize = 32;
 /// See the module.
 pub(super) struct Connection {
     pub(super) id: u64,
-    stream: TcpStream,
+    /// The other half is the task's own.
+    stream: OwnedWriteHalf,
     session: RefCell<Session>,
     /// A reply waits to be written, or room was made for more requests.
     wake: Notify,
@@ -93,9 +98,10 @@ impl From<io::Error> for Gone {
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, stream: TcpStream, session: Session) -> Self {
+    pub(super) fn new(id: u64, stream: TcpStream, session: Session) -> (Self, OwnedReadHalf) {
         let now = Instant::now();
-        Self {
+        let (reader, stream) = stream.into_split();
+        let connection = Self {
             id,
             stream,
             session: RefCell::new(session),
@@ -111,13 +117,14 @@ impl Connection {
             dismissed: Cell::new(false),
             counted: Cell::default(),
             born: now,
-        }
+        };
+        (connection, reader)
     }
 
     /// Serves the connection until either side ends it.
-    pub(super) async fn run(self: Rc<Self>, net: Rc<NetThread>) {
+    pub(super) async fn run(self: Rc<Self>, reader: OwnedReadHalf, net: Rc<NetThread>) {
         // A dead peer is no error here: whoever it was will ask what became of its requests.
-        let _: Result<(), Gone> = self.serve(&net).await;
+        let _: Result<(), Gone> = self.serve(reader, &net).await;
         if let Waits::InLine(place, _) = self.waits.take() {
             net.room.leave(place);
         }
@@ -126,7 +133,7 @@ impl Connection {
         net.forget(self.id);
     }
 
-    async fn serve(&self, net: &NetThread) -> Result<(), Gone> {
+    async fn serve(&self, mut reader: OwnedReadHalf, net: &NetThread) -> Result<(), Gone> {
         let mut alarm = std::pin::pin!(sleep_until(self.deadline(&net.limits).0));
         loop {
             self.take_frames(net);
@@ -156,7 +163,7 @@ impl Connection {
             tokio::select! {
                 ready = self.stream.ready(interest.unwrap_or(Interest::ERROR)), if interest.is_some() => {
                     if ready?.is_readable() && reads {
-                        self.read(net)?;
+                        self.read(&mut reader, net).await?;
                     }
                 }
                 () = self.wake.notified() => {
@@ -235,15 +242,23 @@ impl Connection {
         }
     }
 
-    fn read(&self, net: &NetThread) -> Result<(), Gone> {
-        let mut session = self.session.borrow_mut();
-        let most = self.read_bytes_max(&session, net.room.share().input);
+    /// Reads what is there. Does not wait for more.
+    async fn read(&self, reader: &mut OwnedReadHalf, net: &NetThread) -> Result<(), Gone> {
+        let most = self.read_bytes_max(&self.session.borrow(), net.room.share().input);
         let mut shared = net.room.shared.take();
         let mut total = 0;
         while total < most {
             shared.reserve(READ_BYTES);
             let room = (shared.capacity() - shared.len()).min(most - total);
-            match self.stream.try_read_buf(&mut (&mut shared).limit(room)) {
+            // Unlike `try_read`, this takes a read that fills less than its room for the last one, and spares asking the
+            // kernel whether it was.
+            let mut limited = (&mut shared).limit(room);
+            let mut reading = pin!(reader.read_buf(&mut limited));
+            let Poll::Ready(read) = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await
+            else {
+                break;
+            };
+            match read {
                 Ok(0) => {
                     self.half_closed.set(true);
                     break;
@@ -254,12 +269,11 @@ impl Connection {
                         break;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
         }
         failpoint::reach(Point::NetRead);
-        session.receive(&mut shared);
+        self.session.borrow_mut().receive(&mut shared);
         net.room.shared.set(shared);
         net.metrics().received_bytes.add(total as u64);
         self.moved.set(Instant::now());

@@ -76,9 +76,10 @@ impl NetThread {
     /// Serves a connection that was just accepted.
     pub(super) fn adopt(self: &Rc<Self>, stream: TcpStream) {
         let id = self.next_connection.replace(self.next_connection.get() + 1);
-        let connection = Rc::new(Connection::new(id, stream, Session::new(self.facts.clone())));
+        let (connection, reader) = Connection::new(id, stream, Session::new(self.facts.clone()));
+        let connection = Rc::new(connection);
         self.connections.borrow_mut().insert(id, Rc::clone(&connection));
-        tokio::task::spawn_local(connection.run(Rc::clone(self)));
+        tokio::task::spawn_local(connection.run(reader, Rc::clone(self)));
     }
 
     /// A connection has ended. Answers that were on their way to it go nowhere.
