@@ -11,8 +11,10 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use process::{FREE_PORTS, Served, serve_by};
-use raw::{Raw, order};
+use raw::{Raw, order, reserve};
 use sluice_client::{Client, ReservationId, Reserve, ReserveOutcome, Status, Terms, fresh_id};
+use sluice_engine::ops::fetch;
+use sluice_protocol::request::ReserveItem;
 
 const PRODUCT: u64 = 7;
 const STOCK: u64 = 100_000_000;
@@ -112,25 +114,55 @@ fn a_sync_that_fails_ends_the_process_and_is_never_tried_again() {
     assert!(after.iter().all(|line| !line.contains("fdatasync(")), "synced again after a failure: {after:?}");
 }
 
+/// A server whose every sync takes two seconds.
+fn slow_disk(directory: &Path, flags: &[&str]) -> (Served, Raw) {
+    let data = directory.join("data");
+    assert_eq!(Served::start(&data).stop(rustix::process::Signal::TERM), 0);
+    let mut injected = Command::new("strace");
+    injected
+        .args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2000000", "-o"])
+        .arg(directory.join("trace"))
+        .arg(env!("CARGO_BIN_EXE_sluice"));
+    let served = Served::announced(serve_by(injected, &data, &[FREE_PORTS, flags].concat()));
+    let raw = Raw::greeted(served.url.strip_prefix("sluice://").unwrap().parse().unwrap());
+    (served, raw)
+}
+
+/// Orders that only the log can answer.
+fn again(ids: std::ops::Range<u128>) -> Vec<ReserveItem> {
+    let again = |id| {
+        let mut again = order(id, PRODUCT, 1, 1);
+        again.attempt = 1;
+        again
+    };
+    ids.map(again).collect()
+}
+
 #[test]
 #[ignore = "needs strace"]
 fn what_a_slow_disk_holds_up_is_told_unknown_in_time_however_long_nothing_was_asked_before() {
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    assert_eq!(Served::start(&data).stop(rustix::process::Signal::TERM), 0);
-    // A sync takes ten times the budget.
-    let mut injected = Command::new("strace");
-    injected
-        .args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2000000", "-o"])
-        .arg(directory.path().join("trace"))
-        .arg(env!("CARGO_BIN_EXE_sluice"));
-    let flags = [FREE_PORTS, &["--request-budget-default", "200ms"]].concat();
-    let served = Served::announced(serve_by(injected, &data, &flags));
-    let mut raw = Raw::greeted(served.url.strip_prefix("sluice://").unwrap().parse().unwrap());
-    // The first request there is, and one that only the log can answer: an idle net thread has no alarm until it comes.
-    let mut again = order(1, PRODUCT, 1, 1);
-    again.attempt = 1;
-    assert_eq!(raw.reserve(again), Status::Unknown);
+    let (_served, mut raw) = slow_disk(directory.path(), &["--request-budget-default", "200ms"]);
+    // The first request there is: an idle net thread has no alarm until it comes.
+    assert_eq!(raw.reserve(again(1..2)[0]), Status::Unknown);
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn one_who_pipelines_while_the_disk_is_slow_has_no_more_in_flight_than_its_share() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--connection-requests-max", "1024", "--request-budget-default", "10s"];
+    let (served, mut raw) = slow_disk(directory.path(), &flags);
+    (0..4).for_each(|name| {
+        raw.send(&reserve(name, &again(u128::from(name) * 700 + 1..u128::from(name) * 700 + 701)))
+    });
+    assert_eq!(raw.answers().0, 0);
+    // Two such frames are more than its share: the second was taken when the first was answered, and waits for the disk.
+    let ops = served.ops.strip_prefix("http://").unwrap();
+    let (_, metrics) = fetch::get(ops, "/metrics", Duration::from_secs(20)).unwrap();
+    let taken = metrics.lines().find_map(|line| line.strip_prefix("sluice_frames_total ")).unwrap();
+    assert!(matches!(taken, "1" | "2"), "{taken} frames were taken");
+    assert_eq!((1..4).map(|_| raw.answers().0).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[test]
