@@ -18,7 +18,7 @@ use std::thread;
 
 use power::disk::{SECTOR_LEN, Step};
 use power::draw::Draw;
-use power::judge::{FENCE, LOG, Verdict, judge};
+use power::judge::{FENCE, Verdict, judge, log};
 use power::oracle::Oracle;
 use power::record::Event;
 use power::scene::{Ending, Recordings, Scene, Script, in_memory};
@@ -169,7 +169,7 @@ fn try_it(sound: &Sound, (file, damage): (Ino, Damage), tally: &Mutex<Tally>) {
     let files = tree.files();
     let (name, _) = files.iter().find(|(_, ino)| *ino == file).unwrap();
     let excused = |verdict: &Verdict| {
-        let in_log = name.ends_with(LOG) && matches!(verdict, Verdict::Failed(_));
+        let in_log = name.ends_with(log()) && matches!(verdict, Verdict::Failed(_));
         in_log && sound.fenced.as_ref().is_some_and(|fenced| judged(fenced) == Verdict::Recovered)
     };
     let excused = excused(&verdict);

@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use process::{FREE_PORTS, Served, serve_by};
-use raw::{Raw, order};
+use process::{FREE_PORTS, Served, serve, serve_by};
+use raw::{Raw, order, reserve};
 use rustix::process::Signal;
 use sluice_client::{Client, ReservationId, Reserve, ReserveOutcome, Status, Terms, fresh_id};
+use sluice_engine::ops::fetch;
+use sluice_engine::wal::Backend;
+use sluice_protocol::request::ReserveItem;
 
 const PRODUCT: u64 = 7;
 const STOCK: u64 = 100_000_000;
@@ -139,11 +142,16 @@ fn after_the_fault(trace: &Path) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
+/// The file of each kind of log into which a short run writes.
+const LOGS: [(Backend, &str); 2] =
+    [(Backend::Sled, "wal/db"), (Backend::Segments, "segments/0000000000000001.segment")];
+
 /// A fault of the log or its fence ends the process, and what failed is never tried again.
-fn ends_it(file: &str, fault: &str) {
+fn ends_it(backend: Backend, file: &str, fault: &str) {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    assert_eq!(Served::start(&data).stop(Signal::TERM), 0);
+    let made = Served::announced(serve(&data, &[FREE_PORTS, &["--log-backend", backend.name()]].concat()));
+    assert_eq!(made.stop(Signal::TERM), 0);
     let trace = directory.path().join("trace");
     let calls = "pwrite64,fdatasync,fsync,sync_file_range";
     let command = injected(&trace, &[data.join(file)], calls, fault);
@@ -157,16 +165,20 @@ fn ends_it(file: &str, fault: &str) {
 #[test]
 #[ignore = "needs strace"]
 fn a_sync_that_fails_ends_the_process_and_is_never_tried_again() {
-    ends_it("wal/db", "fdatasync:error=EIO:when=40");
-    ends_it("wal.fence", "fdatasync:error=EIO:when=3");
+    for (backend, log) in LOGS {
+        ends_it(backend, log, "fdatasync:error=EIO:when=40");
+        ends_it(backend, "wal.fence", "fdatasync:error=EIO:when=3");
+    }
 }
 
 #[test]
 #[ignore = "needs strace"]
 fn a_write_that_fails_ends_the_process_and_nothing_is_synced_after_it() {
-    for error in ["EIO", "ENOSPC"] {
-        ends_it("wal/db", &format!("pwrite64:error={error}:when=60"));
-        ends_it("wal.fence", &format!("pwrite64:error={error}:when=3"));
+    for (backend, log) in LOGS {
+        for error in ["EIO", "ENOSPC"] {
+            ends_it(backend, log, &format!("pwrite64:error={error}:when=60"));
+            ends_it(backend, "wal.fence", &format!("pwrite64:error={error}:when=3"));
+        }
     }
 }
 
@@ -221,25 +233,36 @@ fn a_snapshot_that_cannot_be_saved_is_given_up_and_nothing_else() {
     }
 }
 
+/// A server whose every sync takes two seconds.
+fn slow_disk(directory: &Path, flags: &[&str]) -> (Served, Raw) {
+    let data = directory.join("data");
+    assert_eq!(Served::start(&data).stop(Signal::TERM), 0);
+    let mut injected = Command::new("strace");
+    injected
+        .args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2000000", "-o"])
+        .arg(directory.join("trace"))
+        .arg(env!("CARGO_BIN_EXE_sluice"));
+    let served = Served::announced(serve_by(injected, &data, &[FREE_PORTS, flags].concat()));
+    let raw = Raw::greeted(served.url.strip_prefix("sluice://").unwrap().parse().unwrap());
+    (served, raw)
+}
+
+/// Orders that only the log can answer.
+fn again(ids: std::ops::Range<u128>) -> Vec<ReserveItem> {
+    let again = |id| {
+        let mut again = order(id, PRODUCT, 1, 1);
+        again.attempt = 1;
+        again
+    };
+    ids.map(again).collect()
+}
+
 #[test]
 #[ignore = "needs strace"]
 fn what_a_slow_disk_holds_up_is_told_unknown_in_time_however_long_nothing_was_asked_before() {
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    assert_eq!(Served::start(&data).stop(Signal::TERM), 0);
-    // A sync takes ten times the budget.
-    let mut injected = Command::new("strace");
-    injected
-        .args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2000000", "-o"])
-        .arg(directory.path().join("trace"))
-        .arg(env!("CARGO_BIN_EXE_sluice"));
-    let flags = [FREE_PORTS, &["--request-budget-default", "200ms"]].concat();
-    let served = Served::announced(serve_by(injected, &data, &flags));
-    let mut raw = Raw::greeted(served.url.strip_prefix("sluice://").unwrap().parse().unwrap());
-    // The first request there is, and one that only the log can answer: an idle net thread has no alarm until it comes.
-    let mut again = order(1, PRODUCT, 1, 1);
-    again.attempt = 1;
-    assert_eq!(raw.reserve(again), Status::Unknown);
+    use raw::{Raw, order, reserve};
+    use rustix::process::Signal;
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::time::Duration;
 use sluice_client::{Client, ProductId, UserId};
 use sluice_engine::audit::{Account, Promise, Said, Witness};
 use sluice_engine::failpoint::{Fact, OnError, POINTS, VARIABLE, When};
+use sluice_engine::wal::Backend;
 
 use self::rig::{Dice, Load, PATIENCE, Rig, run, seed, snapshots_in};
 
@@ -89,7 +90,9 @@ fn rounds() -> u64 {
 }
 
 fn met(when: impl Fn(When) -> bool) -> Vec<&'static Fact> {
-    let facts: Vec<_> = POINTS.iter().filter(|fact| when(fact.when)).collect();
+    // A log in sled has no segments.
+    let is_met = |fact: &&Fact| rig::backend() == Backend::Segments || !fact.name.starts_with("segment.");
+    let facts: Vec<_> = POINTS.iter().filter(is_met).filter(|fact| when(fact.when)).collect();
     assert!(!facts.is_empty());
     facts
 }

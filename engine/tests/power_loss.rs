@@ -12,7 +12,7 @@ use std::env;
 
 use power::disk::{Disk, Forget, MANNERS, MODELS};
 use power::draw::Draw;
-use power::judge::LOG;
+use power::judge::log;
 use power::oracle::Oracle;
 use power::plan::{Plan, Summary};
 use power::record::Event;
@@ -115,7 +115,7 @@ fn a_disk_that_forgets_is_noticed() {
         syncs_of: syncs_of.iter().map(|name| (*name).to_owned()).collect(),
         directory_syncs,
     };
-    let log = told_lies(|plan| plan.forgetting(forget(&[LOG], false)), &scenes, seed);
+    let log = told_lies(|plan| plan.forgetting(forget(&[log()], false)), &scenes, seed);
     assert!(log.refused.len() + log.failed.len() > 0, "syncs of the log count for nothing");
     let names = told_lies(|plan| plan.forgetting(forget(&[], true)), &scenes, seed);
     assert!(names.refused.len() + names.failed.len() > 0, "syncs of directories count for nothing");

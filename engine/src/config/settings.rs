@@ -142,7 +142,7 @@ sections! {
     /// The write-ahead log and its snapshots.
     log: LogConfig {
         /// How the log of a new data directory is kept; an old one stays as it is.
-        backend: Backend = "log-backend", "sled", Kind::Backend;
+        backend: Backend = "log-backend", "segments", Kind::Backend;
         /// A snapshot is written whenever the log has grown by this much since the last one.
         snapshot_every_bytes: u64 = "snapshot-every-bytes", "256MiB", Kind::size(SNAPSHOT_EVERY_MIN, TIB);
         /// How long opening the log may take before it counts as damaged.

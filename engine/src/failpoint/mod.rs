@@ -112,16 +112,16 @@ points! {
 
     /// A step is about to be written to the log.
     LogWrite = "log.write", When::Logging(200), GAVE_UP;
-    /// A step is in sled's buffer, and not written.
+    /// A step is in sled's buffer, or half of its frame in the segment.
     LogBuffered = "log.buffered", When::Logging(200), OnError::Impossible;
     /// A step is written, and not synced.
     LogSync = "log.sync", When::Logging(200), GAVE_UP;
     /// A step is synced; the replica has not heard of it.
     LogSynced = "log.synced", When::Logging(200), OnError::Impossible;
-    /// A step that removes entries which are in snapshots is about to be written.
-    LogCompact = "log.compact", When::Logging(30), OnError::Impossible;
+    /// A step that lets go of entries which are in snapshots is about to be written.
+    LogCompact = "log.compact", When::Logging(6), OnError::Impossible;
     /// Such a step is durable; the replica has not heard of it.
-    LogCompacted = "log.compacted", When::Logging(30), OnError::Impossible;
+    LogCompacted = "log.compacted", When::Logging(6), OnError::Impossible;
     /// The fence is about to be written.
     FenceWrite = "fence.write", When::Logging(6), GAVE_UP;
     /// Half of a fence slot is written.
@@ -154,8 +154,12 @@ points! {
     CreateFence = "create.fence", When::Creating, REFUSED;
     /// The fence has its name; the directory is not synced.
     CreateFenceRenamed = "create.fence_renamed", When::Creating, REFUSED;
-    /// sled has made its files aside; nothing of them is synced.
+    /// sled has made its files aside, and nothing of them is synced; or the first segment is whole aside.
     CreateLog = "create.log", When::Creating, OnError::Impossible;
+    /// A segment is all zeros aside, and neither synced whole nor renamed. Only of a log in segments.
+    SegmentRename = "segment.rename", When::Creating, REFUSED;
+    /// A segment has its name; its directory is not synced. Only of a log in segments.
+    SegmentRenamed = "segment.renamed", When::Creating, REFUSED;
     /// The log is whole aside, and not renamed.
     CreateLogRename = "create.log_rename", When::Creating, REFUSED;
     /// The log has its name; the directory is not synced.
@@ -175,7 +179,7 @@ points! {
     StartLocked = "start.locked", When::Starting, OnError::Impossible;
     /// The fence was read; the log is not open.
     StartFence = "start.fence", When::Starting, OnError::Impossible;
-    /// sled has opened the log; no record was read.
+    /// sled has opened the log, or its segments are synced; no record was read.
     StartOpened = "start.opened", When::Starting, OnError::Impossible;
     /// Every record was checked; what recovery wrote is not synced.
     StartScanned = "start.scanned", When::Starting, REFUSED;

@@ -21,6 +21,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::stall::Stall;
 use super::thread::NetThread;
 use crate::config::LimitsConfig;
 use crate::failpoint::{self, Point};
@@ -33,9 +34,6 @@ const READ_BYTES: usize = HEADER_LEN + REQUEST_BODY_MAX;
 
 /// What may be read from a connection that holds nothing however short memory is: single requests fit.
 const READ_MIN: usize = 4 * 1024;
-
-/// Bytes of replies that a client must take within the time of a frame, if it does not take all.
-const TAKEN_BYTES_MIN: usize = 64 * 1024;
 
 /// How long a client may take over a frame or over its replies before it counts as slow. Only if memory is short does that
 /// matter.
@@ -61,9 +59,8 @@ pub(super) struct Connection {
     moved: Cell<Instant>,
     /// Since when a frame that has begun is not complete.
     begun: Cell<Option<Instant>>,
-    /// Since when replies wait that the client should have taken, and how much it has taken since.
-    stalled: Cell<Option<Instant>>,
-    taken: Cell<usize>,
+    /// Whether replies wait that the client should have taken.
+    stall: Cell<Stall>,
     /// Why the next request is not taken.
     waits: Cell<Waits>,
     /// It is not read because what it has begun takes too much memory.
@@ -110,8 +107,7 @@ impl Connection {
             half_closed: Cell::new(false),
             moved: Cell::new(now),
             begun: Cell::new(None),
-            stalled: Cell::new(None),
-            taken: Cell::new(0),
+            stall: Cell::default(),
             waits: Cell::default(),
             choked: Cell::new(false),
             dismissed: Cell::new(false),
@@ -189,7 +185,7 @@ impl Connection {
             return (self.born + limits.handshake_timeout, FaultCode::HandshakeTimeout);
         }
         let moved = self.moved.get();
-        if let Some(since) = self.begun.get().into_iter().chain(self.stalled.get()).min() {
+        if let Some(since) = self.begun.get().into_iter().chain(self.stall.get().since()).min() {
             return (since + limits.frame_timeout, FaultCode::IdleTimeout);
         }
         if session.in_flight() > 0 || !matches!(self.waits.get(), Waits::No) {
@@ -391,7 +387,7 @@ impl Connection {
 
     /// Whether its client takes long over a frame or over its replies.
     pub(super) fn is_slow(&self) -> bool {
-        let since = self.begun.get().into_iter().chain(self.stalled.get()).min();
+        let since = self.begun.get().into_iter().chain(self.stall.get().since()).min();
         since.is_some_and(|since| since.elapsed() >= SLOW_AFTER)
     }
 
@@ -435,15 +431,7 @@ impl Connection {
         if total > 0 {
             self.moved.set(Instant::now());
         }
-        let taken = self.taken.get() + total;
-        // A few bytes now and then are no sign that replies are read.
-        let (stalled, taken) = match self.stalled.get() {
-            _ if session.outgoing().is_empty() => (None, 0),
-            Some(since) if taken < TAKEN_BYTES_MIN => (Some(since), taken),
-            _ => (Some(Instant::now()), 0),
-        };
-        self.stalled.set(stalled);
-        self.taken.set(taken);
+        self.stall.set(self.stall.get().wrote(total, session.outgoing().len(), Instant::now()));
         self.tell_held(net, &session);
         Ok(total)
     }

@@ -2,12 +2,14 @@
 //!
 //! - `thread`: one of them
 //! - `connection`: one of its connections
+//! - `stall`: since when it does not take its replies
 //! - `room`: who must wait when there is no room for all
 //!
 //! The first thread also accepts, and deals connections out in turn. Deliberately not here: the protocol, decisions.
 
 mod connection;
 mod room;
+mod stall;
 mod thread;
 
 use std::io;

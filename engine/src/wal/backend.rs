@@ -23,6 +23,9 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// What a new data directory gets unless the configuration says otherwise.
+    pub const DEFAULT: Self = Self::Segments;
+
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Sled, Self::Segments];
 

@@ -3,6 +3,7 @@
 //! A server that was recovered must know every id as the oracle allows, account for every unit, give the same outcome to
 //! whoever asks again, and go on selling. Deliberately not here: which images there are.
 
+use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sluice_engine::wal::Backend;
 use sluice_protocol::handshake::Hello;
 use sluice_protocol::header::seal;
 use sluice_protocol::request::{IdItem, Item, ProductItem, ReserveItem, StockItem};
@@ -33,7 +35,7 @@ const AGAIN: usize = 24;
 /// How the server's process says that it refuses its data.
 const REFUSED: i32 = 4;
 
-/// The flags of the server that is recorded and of those that recover: whichever log it has is chosen here.
+/// The flags of the server that is recorded and of those that recover, beside its log.
 pub const FLAGS: &[&str] = &[
     "--disk-free-min",
     "0",
@@ -47,8 +49,19 @@ pub const FLAGS: &[&str] = &[
     "error",
 ];
 
-/// The files that hold this log's entries, and the one that says what was acknowledged: only mutants and bit flips ask.
-pub const LOG: &str = "wal/db";
+/// Which log is tried: SLUICE_TEST_BACKEND, or what users get.
+pub fn backend() -> Backend {
+    env::var("SLUICE_TEST_BACKEND").map_or(Backend::DEFAULT, |name| name.parse().unwrap())
+}
+
+/// The file that holds the newest entries, and the one that says what was acknowledged: only mutants and bit flips ask.
+pub fn log() -> &'static str {
+    match backend() {
+        Backend::Sled => "wal/db",
+        // A run is too short for a second one.
+        Backend::Segments => "segments/0000000000000001.segment",
+    }
+}
 pub const FENCE: &str = "wal.fence";
 
 /// The data directory within a tree.
@@ -70,6 +83,7 @@ pub fn serve(mut command: Command, tree: &Path) -> Command {
         .args(["serve", "--json", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--data"])
         .arg(tree.join(DATA))
         .args(FLAGS)
+        .args(["--log-backend", backend().name()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

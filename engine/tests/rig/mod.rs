@@ -19,6 +19,7 @@ use std::time::Duration;
 use sluice_client::{Client, ProductId, Terms};
 use sluice_engine::audit::{Account, Findings, Promise, Witness, fetch};
 use sluice_engine::child::{Launch, ServerProcess};
+use sluice_engine::wal::Backend;
 use tokio::task::{JoinHandle, LocalSet};
 
 pub use self::crowd::{Crowd, Dice};
@@ -35,6 +36,11 @@ pub fn seed() -> u64 {
         env::var(SEED_VARIABLE).map_or_else(|_| getrandom::u64().unwrap(), |seed| seed.parse().unwrap());
     eprintln!("{SEED_VARIABLE}={seed}");
     seed
+}
+
+/// Which log is tried: SLUICE_TEST_BACKEND, or what users get.
+pub fn backend() -> Backend {
+    env::var("SLUICE_TEST_BACKEND").map_or(Backend::DEFAULT, |name| name.parse().unwrap())
 }
 
 /// See the module.
@@ -64,7 +70,11 @@ impl Rig {
             data: dir.path().join("data"),
             log: dir.path().join("log"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            flags: ["--disk-free-min", "0"].iter().chain(flags).map(|flag| (*flag).to_owned()).collect(),
+            flags: ["--disk-free-min", "0", "--log-backend", backend().name()]
+                .iter()
+                .chain(flags)
+                .map(|flag| (*flag).to_owned())
+                .collect(),
             variables: Vec::new(),
         };
         Self { dir, seed, dice: Dice::new(seed), server: None, launch, url: String::new(), products: 0 }

@@ -69,10 +69,18 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use super::*;
 
     const BIG: Demand = Demand { items: 1024, reply_bytes: 0 };
     const SMALL: Demand = Demand { items: 1, reply_bytes: 0 };
+
+    fn all_join(line: &mut Line, names: RangeInclusive<u64>, in_flight: usize, demand: Demand) {
+        for name in names {
+            line.join(name, in_flight, demand);
+        }
+    }
 
     /// Serves one, who joins again with the same.
     fn turn(line: &mut Line) -> u64 {
@@ -85,12 +93,8 @@ mod tests {
     #[test]
     fn one_request_passes_those_who_send_thousands() {
         let mut line = Line::default();
-        for hog in 1..=100 {
-            let _: Place = line.join(hog, 16_384, BIG);
-        }
-        for hog in 101..=150 {
-            let _: Place = line.join(hog, 0, BIG);
-        }
+        all_join(&mut line, 1..=100, 16_384, BIG);
+        all_join(&mut line, 101..=150, 0, BIG);
         line.join(200, 0, SMALL);
         assert_eq!(line.first(), Some((200, SMALL)));
         line.serve();
@@ -114,9 +118,7 @@ mod tests {
     fn a_crowd_of_small_ones_keeps_nobody_waiting_for_ever_even_if_each_is_new() {
         let mut line = Line::default();
         line.join(0, 10_000, BIG);
-        for name in 1..=1000 {
-            let _: Place = line.join(name, 0, SMALL);
-        }
+        all_join(&mut line, 1..=1000, 0, SMALL);
         let rounds = (1024 + 10_000 + FRAME_COST) / (1 + FRAME_COST) + 1;
         let mut served = 0;
         for name in 1001.. {

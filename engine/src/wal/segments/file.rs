@@ -16,6 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::super::StoreError;
 use super::frame::PAGE_LEN;
+use crate::failpoint::{self, Point};
 use crate::files::sync_dir;
 
 /// The format this build writes.
@@ -83,9 +84,9 @@ pub(super) fn make(dir: &Path, number: u64, salt: u64) -> Result<Segment, StoreE
         fdatasync(&file).map_err(|e| io(e.into()))?;
         bytes[..HEADER_LEN].fill(0);
     }
-    file.sync_all().map_err(io)?;
+    failpoint::check(Point::SegmentRename).and_then(|()| file.sync_all()).map_err(io)?;
     fs::rename(&aside, &path).map_err(io)?;
-    sync_dir(dir).map_err(io)?;
+    failpoint::check(Point::SegmentRenamed).and_then(|()| sync_dir(dir)).map_err(io)?;
     Ok(Segment { file, path, number, len })
 }
 

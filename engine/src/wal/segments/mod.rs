@@ -21,6 +21,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, fdatasync, flock};
+use sluice_core::fault::Mutant;
 use sluice_core::replica::disk::{Append, LogEntry};
 
 use self::file::Segment;
@@ -31,6 +32,7 @@ use super::backend::{begin_creation, open_fence};
 use super::fence::{Fence, Mark};
 use super::record::State;
 use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError, plan};
+use crate::failpoint::{self, Point};
 use crate::files::{sync_dir, sync_tree};
 
 /// Bytes of a frame, its padding included. A longer append becomes several frames.
@@ -86,7 +88,10 @@ impl SegmentStore {
         fs::create_dir(&aside).map_err(io)?;
         let salt = getrandom::u64().map_err(|e| io(io::Error::other(e.to_string())))?;
         file::make(&aside, 1, salt)?;
+        failpoint::reach(Point::CreateLog);
+        failpoint::check(Point::CreateLogRename).map_err(io)?;
         fs::rename(&aside, &dir).map_err(io)?;
+        failpoint::check(Point::CreateLogRenamed).map_err(io)?;
         sync_dir(data_dir).map_err(io)
     }
 
@@ -98,11 +103,14 @@ impl SegmentStore {
     pub fn open(data_dir: &Path, options: Options) -> Result<(Self, Recovered), StoreError> {
         let dir = data_dir.join(STORE_DIR);
         let fence = open_fence(data_dir)?;
+        failpoint::reach(Point::StartFence);
         let lock = lock(&dir)?;
         let io = |e| StoreError::io(&dir, "syncing before the log is opened", e);
         sync_tree(&dir).map_err(io)?;
+        failpoint::reach(Point::StartOpened);
         let (sound, salt, mut segments) = read(&dir, fence.mark())?;
         let Sound { state, last_crc, recovered, held, end: (number, at), torn_len } = sound;
+        failpoint::check(Point::StartScanned).map_err(|e| StoreError::io(&dir, "reading the log", e))?;
         let last = segments.iter().position(|segment| segment.number == number);
         let mut from_last = segments.split_off(last.expect("the end lies in a segment that was read"));
         let current = from_last.pop_front().expect("it begins with the last segment");
@@ -134,11 +142,13 @@ impl SegmentStore {
         }
         // What recovery read is durable now, whether it was acknowledged or not: from here on it counts.
         store.write_fence()?;
+        failpoint::reach(Point::StartFenced);
         Ok((store, recovered))
     }
 
     fn try_append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         let end_before = self.state.end_index;
+        let compacts = append.compact_to > self.state.compact_to;
         plan::begin(&mut self.state, append);
         if self.state.end_index > end_before {
             // A snapshot reaches beyond the log, and stands for all of it.
@@ -150,8 +160,15 @@ impl SegmentStore {
             let entries = chunk(rest);
             rest = &rest[entries.len()..];
             plan::advance(&mut self.state, append, entries);
+            if compacts {
+                failpoint::reach(Point::LogCompact);
+            }
             done.bytes += self.write_frame(entries)?;
             done.fsync += self.sync()?;
+            failpoint::reach(Point::LogSynced);
+            if compacts {
+                failpoint::reach(Point::LogCompacted);
+            }
             if rest.is_empty() {
                 break;
             }
@@ -178,10 +195,16 @@ impl SegmentStore {
             previous: Some(self.last_crc),
         };
         self.last_crc = frame::encode(&mut self.buffer, &place, entries, &self.state);
-        self.current
-            .file
-            .write_all_at(&self.buffer, self.at)
-            .map_err(|e| StoreError::io(&self.current.path, "writing the log", e))?;
+        let Self { current, buffer, at, .. } = &*self;
+        let write = || {
+            failpoint::check(Point::LogWrite)?;
+            failpoint::reach_with(Point::LogBuffered, || {
+                // The process ends here, whatever the file takes.
+                let _: io::Result<()> = current.file.write_all_at(&buffer[..buffer.len() / 2], *at);
+            });
+            current.file.write_all_at(buffer, *at)
+        };
+        write().map_err(|e| StoreError::io(&current.path, "writing the log", e))?;
         self.at += self.buffer.len() as u64;
         self.held.back_mut().expect("the current segment is held").note(entries);
         let last_term = entries.last().map_or(self.mark.term, |entry| entry.term);
@@ -206,8 +229,9 @@ impl SegmentStore {
     /// The only thing that makes a frame durable.
     fn sync(&self) -> Result<Duration, StoreError> {
         let started = (self.clock)();
-        fdatasync(&self.current.file)
-            .map_err(|e| StoreError::io(&self.current.path, "syncing the log", e.into()))?;
+        failpoint::check(Point::LogSync)
+            .and_then(|()| Ok(fdatasync(&self.current.file)?))
+            .map_err(|e| StoreError::io(&self.current.path, "syncing the log", e))?;
         Ok((self.clock)().duration_since(started))
     }
 
@@ -227,7 +251,7 @@ impl SegmentStore {
     }
 
     fn write_fence(&mut self) -> Result<(), StoreError> {
-        if self.fence.mark() != self.mark {
+        if self.fence.mark() != self.mark && !failpoint::is_on(Mutant::FenceNeverWritten) {
             self.fence.advance(self.mark)?;
         }
         self.fence_written_at = (self.clock)();

@@ -5,6 +5,7 @@
 //!
 //! Deliberately not here: files. Segments come as bytes, the refusal leaves as a value.
 
+use sluice_core::fault::Mutant;
 use sluice_core::replica::disk::LogEntry;
 
 use super::super::Recovered;
@@ -13,6 +14,7 @@ use super::super::record::State;
 use super::super::scan::Refusal;
 use super::FRAME_LEN_MAX;
 use super::frame::{self, Found, Frame, PAGE_LEN, Place};
+use crate::failpoint;
 
 /// What is known of a segment that holds frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub(super) struct Sound {
 
 impl Replay {
     pub(super) fn new(salt: u64, fence: Mark) -> Self {
+        let fence = if failpoint::is_on(Mutant::FenceNotChecked) { Mark::default() } else { fence };
         Self {
             salt,
             fence,
