@@ -261,8 +261,27 @@ fn again(ids: std::ops::Range<u128>) -> Vec<ReserveItem> {
 #[ignore = "needs strace"]
 fn what_a_slow_disk_holds_up_is_told_unknown_in_time_however_long_nothing_was_asked_before() {
     let directory = tempfile::tempdir().unwrap();
-    use raw::{Raw, order, reserve};
-    use rustix::process::Signal;
+    let (_served, mut raw) = slow_disk(directory.path(), &["--request-budget-default", "200ms"]);
+    // The first request there is: an idle net thread has no alarm until it comes.
+    assert_eq!(raw.reserve(again(1..2)[0]), Status::Unknown);
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn one_who_pipelines_while_the_disk_is_slow_has_no_more_in_flight_than_its_share() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--connection-requests-max", "1024", "--request-budget-default", "10s"];
+    let (served, mut raw) = slow_disk(directory.path(), &flags);
+    (0..4).for_each(|name| {
+        raw.send(&reserve(name, &again(u128::from(name) * 700 + 1..u128::from(name) * 700 + 701)))
+    });
+    assert_eq!(raw.answers().0, 0);
+    // Two such frames are more than its share: the second was taken when the first was answered, and waits for the disk.
+    let ops = served.ops.strip_prefix("http://").unwrap();
+    let (_, metrics) = fetch::get(ops, "/metrics", Duration::from_secs(20)).unwrap();
+    let taken = metrics.lines().find_map(|line| line.strip_prefix("sluice_frames_total ")).unwrap();
+    assert!(matches!(taken, "1" | "2"), "{taken} frames were taken");
+    assert_eq!((1..4).map(|_| raw.answers().0).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[test]
