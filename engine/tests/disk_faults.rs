@@ -33,7 +33,9 @@ struct Told {
 
 /// Reserves until the server no longer answers.
 async fn sell_until_it_fails(url: &str) -> Told {
-    let client = Client::builder().deadline(Duration::from_secs(2)).connect(url).await.unwrap();
+    let builder = Client::builder().deadline(Duration::from_secs(2));
+    // Whoever could be asked has gone.
+    let client = builder.resolve_budget(Duration::from_millis(1)).connect(url).await.unwrap();
     assert!(client.put_product(PRODUCT, STOCK, TERMS).await.unwrap().is_done());
     let mut told = Told::default();
     for user in 0.. {
