@@ -274,9 +274,10 @@ fn one_who_pipelines_while_the_disk_is_slow_has_no_more_in_flight_than_its_share
     let directory = tempfile::tempdir().unwrap();
     let flags = ["--connection-requests-max", "1024", "--request-budget-default", "10s"];
     let (served, mut raw) = slow_disk(directory.path(), &flags);
-    (0..4).for_each(|name| {
-        raw.send(&reserve(name, &again(u128::from(name) * 700 + 1..u128::from(name) * 700 + 701)));
-    });
+    for name in 0..4_u64 {
+        let first = u128::from(name) * 700 + 1;
+        raw.send(&reserve(name, &again(first..first + 700)));
+    }
     assert_eq!(raw.answers().0, 0);
     // Two such frames are more than its share: the second was taken when the first was answered, and waits for the disk.
     let ops = served.ops.strip_prefix("http://").unwrap();
