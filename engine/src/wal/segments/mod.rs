@@ -287,6 +287,23 @@ impl LogStore for SegmentStore {
     }
 }
 
+/// What is checked of all segments at open, without files: their bytes, numbered from 1, against the fence. Returns what a
+/// store would start with, and the fence that describes it. For fuzzing.
+///
+/// # Errors
+/// Why they are refused, for people.
+#[doc(hidden)]
+pub fn check(salt: u64, segments: &[Vec<u8>], fence: &Mark) -> Result<(Recovered, Mark), String> {
+    let mut replay = Replay::new(salt, *fence);
+    let refused = |refusal| format!("{refusal:?}");
+    for (number, bytes) in (1..).zip(segments) {
+        replay.read(number, bytes).map_err(refused)?;
+    }
+    let Sound { state, last_crc, recovered, .. } = replay.finish().map_err(refused)?;
+    let last_term = recovered.entries.last().map_or(0, |entry| entry.term);
+    Ok((recovered, mark(&state, last_term, last_crc)))
+}
+
 fn mark(state: &State, last_term: u64, crc: u32) -> Mark {
     Mark {
         step: state.step,
