@@ -112,6 +112,17 @@ fn crowd_of(count: usize) {
     let answered = good.answered();
     let bought = good.finish();
 
+    eprintln!("{open} connections open, {answered} good answers");
+    look_at_what_it_cost(&look, count, before, slow);
+    drop((idle, half, said_nothing, withholding, deaf, dripping));
+    look.until("all have gone", |seen| seen.get("sluice_connections_open") == 0);
+    look.until("memory is given back", |seen| seen.get("sluice_buffer_bytes") == 0);
+    look.until_files(files);
+    look.audit(bought);
+}
+
+/// Each slow one was let go once, and memory stayed below what it may be. `before` is in KiB.
+fn look_at_what_it_cost(look: &Look, count: usize, before: u64, slow: u64) {
     let seen = look.metrics();
     assert_eq!(seen.faults(FaultCode::IdleTimeout) + seen.faults(FaultCode::SlowClient), slow, "{seen:?}");
     let (peak, records) = (look.memory_kib("VmHWM"), seen.get("sluice_ledger_records"));
@@ -121,18 +132,13 @@ fn crowd_of(count: usize) {
         + records * RECORD_BYTES_MAX
         + SLACK_BYTES;
     eprintln!(
-        "{open} connections open: {answered} good answers, peak {} MiB of {} MiB allowed, {} let go as slow, {} as idle",
+        "peak {} MiB of {} MiB allowed, {} let go as slow, {} as idle",
         peak >> 10,
         bound >> 20,
         seen.faults(FaultCode::SlowClient),
         seen.faults(FaultCode::IdleTimeout),
     );
     assert!(peak * 1024 <= bound, "{peak} KiB at the most, {} KiB allowed", bound >> 10);
-    drop((idle, half, said_nothing, withholding, deaf, dripping));
-    look.until("all have gone", |seen| seen.get("sluice_connections_open") == 0);
-    look.until("memory is given back", |seen| seen.get("sluice_buffer_bytes") == 0);
-    look.until_files(files);
-    look.audit(bought);
 }
 
 /// How often each fault must have been told.
