@@ -4,7 +4,7 @@
 //! - `judge`: one request looked at (rule N)
 //! - `frames`: frames that wait for answers
 //! - `loads`: what a frame asks of the replica
-//! - [`line`]: who waits for room, and in which order
+//! - [`mod@line`]: who waits for room, and in which order
 //! - [`memory`]: what connections hold
 //! - `sorting`: what a frame's requests were sorted into
 //!
