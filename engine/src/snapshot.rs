@@ -7,6 +7,8 @@
 //! Relies on the caller holding the data directory's lock and on one save at a time. Deliberately not here: what is in
 //! the sections, and when to take a snapshot.
 
+mod error;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
@@ -14,9 +16,10 @@ use std::path::{Path, PathBuf};
 
 use sluice_core::replica::disk::{Members, SnapshotMeta};
 use sluice_protocol::ids::ClusterId;
-use thiserror::Error;
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+pub use error::SnapshotError;
 
 use crate::failpoint::{self, Point};
 use crate::files::{is_full, sync_dir};
@@ -81,66 +84,6 @@ struct Trailer {
 }
 
 const _: () = assert!(size_of::<Header>() == 56 && size_of::<Trailer>() == 28);
-
-/// Why a snapshot could not be written or read.
-#[derive(Debug, Error)]
-pub enum SnapshotError {
-    /// Not what was written.
-    #[error("snapshot {} is damaged: {what}. Keep the file for diagnosis; {ADVICE}", .file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// None of the snapshots joins the log.
-    #[error("no snapshot in {} can be used: the log begins at entry {first_log_index}, and {found}; {ADVICE}", .dir.display())]
-    NoneUsable {
-        /// The directory.
-        dir: PathBuf,
-        /// The first entry that the log has.
-        first_log_index: u64,
-        /// What there is.
-        found: String,
-    },
-    /// It belongs to another cluster.
-    #[error("snapshot {} belongs to cluster {found}, not to {expected}: it was copied here by mistake", .file.display())]
-    WrongCluster {
-        /// The file.
-        file: PathBuf,
-        /// The cluster it names.
-        found: ClusterId,
-        /// The cluster of this data directory.
-        expected: ClusterId,
-    },
-    /// Written by a later version.
-    #[error("snapshot {} has format {found}; this build reads up to {FORMAT}: run the newer version", .file.display())]
-    NewerFormat {
-        /// The file.
-        file: PathBuf,
-        /// The format found.
-        found: u16,
-    },
-    /// The file system has no room left. The earlier snapshots and the log stay as they are.
-    #[error("no space left for {}: free some; the log cannot be shortened until then", .file.display())]
-    DiskFull {
-        /// The file that could not be written.
-        file: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("{} ({doing}): {source}", .file.display())]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
-}
-
-const ADVICE: &str = "restore the whole data directory from a copy taken after a clean stop, or, in a cluster, start \
-                      with an empty one under a new node id";
 
 /// The snapshots of one data directory.
 #[derive(Debug)]

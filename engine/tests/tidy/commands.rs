@@ -170,7 +170,7 @@ fn cargo(words: &[&str], known: &Known) -> Option<String> {
                     return Some(format!("no {file} below {of}"));
                 }
             }
-            "--config" | "--manifest-path" => drop(rest.next()),
+            "--config" | "--manifest-path" | "--features" => drop(rest.next()),
             flag if flag.starts_with("--") && !CARGO_FLAGS.contains(&flag) => {
                 return Some(format!("cargo {verb} with {flag} is not known here"));
             }
