@@ -10,6 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use process::{FREE_PORTS, Served, ends, serve, serve_by};
+use sluice_engine::wal::Backend;
 
 #[test]
 fn a_first_sale_by_hand() {
@@ -130,23 +131,30 @@ fn a_build_for_users_has_no_fail_points() {
 
 #[test]
 fn a_newest_snapshot_that_rots_after_a_restart_is_replaced_by_the_older_one_and_the_log() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let served = Served::start(&data);
-    assert_eq!(served.outcome("product put 7 --stock 3").0, 0);
-    assert_eq!(served.outcome("reserve 7 --user 1 --id 1f").0, 0);
-    assert_eq!(served.stop(Signal::TERM), 0);
-    let served = Served::start(&data);
-    assert_eq!(served.outcome("reserve 7 --user 2 --id 2f").0, 0);
-    drop(served);
-    let newest =
-        std::fs::read_dir(data.join("snapshots")).unwrap().map(|file| file.unwrap().path()).max().unwrap();
-    let mut bytes = std::fs::read(&newest).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&newest, bytes).unwrap();
-    let served = Served::start(&data);
-    assert_eq!(served.ask("show 1f").1["state"], "held");
-    assert_eq!(served.ask("show 2f").1["state"], "held");
-    assert_eq!(served.ask("product show 7").1["free"], 1);
+    // In sled each entry is let go of by itself, so one too many is missed; a segment goes when all of it may.
+    for backend in Backend::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let served =
+            Served::announced(serve(&data, &[FREE_PORTS, &["--log-backend", backend.name()]].concat()));
+        assert_eq!(served.outcome("product put 7 --stock 3").0, 0);
+        assert_eq!(served.outcome("reserve 7 --user 1 --id 1f").0, 0);
+        assert_eq!(served.stop(Signal::TERM), 0);
+        let served = Served::start(&data);
+        assert_eq!(served.outcome("reserve 7 --user 2 --id 2f").0, 0);
+        drop(served);
+        let newest = std::fs::read_dir(data.join("snapshots"))
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .max()
+            .unwrap();
+        let mut bytes = std::fs::read(&newest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&newest, bytes).unwrap();
+        let served = Served::start(&data);
+        assert_eq!(served.ask("show 1f").1["state"], "held");
+        assert_eq!(served.ask("show 2f").1["state"], "held");
+        assert_eq!(served.ask("product show 7").1["free"], 1);
+    }
 }

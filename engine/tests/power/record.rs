@@ -33,6 +33,8 @@ struct Recorder {
     /// Of open files, where the next plain write goes.
     offsets: HashMap<i64, u64>,
     wire: Wire,
+    /// What was being sent, and to whom, when the process was killed.
+    cut_off: Vec<(String, Vec<u8>)>,
     events: Vec<Event>,
 }
 
@@ -52,6 +54,7 @@ pub fn events(calls: &[Call], moments: &[Moment], root: &Path, base: &Tree) -> T
         live: base.clone(),
         offsets: HashMap::new(),
         wire: Wire::default(),
+        cut_off: Vec::new(),
         events: Vec::new(),
     };
     let mut steps: HashMap<usize, Step> = HashMap::new();
@@ -93,6 +96,14 @@ impl Recorder {
             "sendmmsg" | "sendfile" | "splice" => panic!("{} is not understood", call.name),
             _ => return,
         };
+        if call.returned.is_none() {
+            // When a process is killed strace may show the call of one thread as another's, too.
+            let same = (connection.to_owned(), bytes.to_vec());
+            if self.cut_off.contains(&same) {
+                return;
+            }
+            self.cut_off.push(same);
+        }
         let sent = call.returned.unwrap_or(bytes.len() as i64);
         assert_eq!(sent, bytes.len() as i64, "a reply is sent whole");
         let said = self.wire.sent(connection, bytes);
