@@ -201,6 +201,9 @@ pub fn decode(bytes: &[u8], place: &Place) -> Found {
             Found::Damaged("a frame is not what was written")
         };
     }
+    if blanks(&padded[SECTOR_LEN..]) != header.blanks.get() {
+        return Found::Damaged("a frame says wrongly how many of its sectors are blank");
+    }
     match read_entries(&padded[HEADER_LEN..len], &header).filter(|entries| could_be_written(&header, entries))
     {
         Some(entries) => Found::Whole(Frame { state: state_of(&header), entries, crc, padded_len }),
@@ -275,6 +278,9 @@ fn read_entries(body: &[u8], header: &Header) -> Option<Vec<LogEntry>> {
     let (mut entries, mut at) = (Vec::new(), 0);
     for number in 0..u64::from(header.entries.get()) {
         let (entry, _) = EntryHeader::read_from_prefix(body.get(at..)?).ok()?;
+        if entry.reserved != [0; 3] {
+            return None;
+        }
         let from = at + ENTRY_HEADER_LEN;
         at = from.checked_add(entry.len.get() as usize).filter(|end| *end <= body.len())?;
         let kind = match entry.kind {
@@ -386,6 +392,30 @@ mod tests {
             flipped[at] ^= 1 << (at % 8);
             let found = decode(&flipped, &PLACE);
             assert!(matches!(found, Found::Damaged(_) | Found::Newer(_)), "byte {at}: {found:?}");
+        }
+    }
+
+    /// Under checksums that hold.
+    #[test]
+    fn what_no_store_writes_is_refused() {
+        let entries = entries(&[b"abc", b"d"]);
+        let mend = |bytes: &mut [u8]| {
+            let len = HEADER_LEN + 2 * ENTRY_HEADER_LEN + 4;
+            let body = crc32fast::hash(&bytes[HEADER_LEN..len]).to_le_bytes();
+            bytes[CRC_END..CRC_END + 4].copy_from_slice(&body);
+            let covered =
+                [&PLACE.salt.to_le_bytes()[..], &bytes[..CRC_AT], &bytes[CRC_END..HEADER_LEN]].concat();
+            bytes[CRC_AT..CRC_END].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+        };
+        let (mut sound, _) = frame(&entries);
+        mend(&mut sound);
+        assert!(matches!(decode(&sound, &PLACE), Found::Whole(_)));
+        // The count of blank sectors, a reserved byte of the header and of an entry, a commit index behind the end.
+        for at in [24, 5, HEADER_LEN + 13, 96 + 7] {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 1;
+            mend(&mut bytes);
+            assert!(matches!(decode(&bytes, &PLACE), Found::Damaged(_)), "byte {at}");
         }
     }
 
