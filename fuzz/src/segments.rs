@@ -29,8 +29,8 @@ const PAGES: usize = 12;
 pub fn target(data: &[u8]) {
     let Some((mode, bytes)) = data.split_first() else { return };
     match mode % 3 {
-        0 => one_frame(pages(bytes)),
-        1 => one_frame(mended(pages(bytes))),
+        0 => one_frame(&pages(bytes)),
+        1 => one_frame(&mended(pages(bytes))),
         _ => {
             if let Ok(plan) = Plan::arbitrary(&mut Unstructured::new(bytes)) {
                 log(&plan);
@@ -58,8 +58,8 @@ fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn one_frame(bytes: Vec<u8>) {
-    let (found, taken) = heap::taken(|| frame::decode(&bytes, &PLACE));
+fn one_frame(bytes: &[u8]) {
+    let (found, taken) = heap::taken(|| frame::decode(bytes, &PLACE));
     // The entries' data is copied once; each entry needs its place in a list beside it, and sixteen bytes made it.
     assert!(taken <= 16 * bytes.len() as u64 + 1024, "{taken} bytes for a frame of {}", bytes.len());
     let Found::Whole(found) = found else { return };
