@@ -12,6 +12,7 @@ mod backend;
 mod error;
 pub mod fence;
 pub mod guard;
+mod keeper;
 mod memory;
 mod plan;
 pub mod record;

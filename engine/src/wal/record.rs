@@ -38,6 +38,15 @@ struct Header {
     crc: U32,
     index: U64,
     term: U64,
+    state: StateBytes,
+}
+
+const _: () = assert!(HEADER_LEN == 72);
+
+/// A [`State`] as it is stored, here and in the frames of a log in segments.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct StateBytes {
     step: U64,
     end_index: U64,
     compact_to: U64,
@@ -45,8 +54,6 @@ struct Header {
     hard_vote: U64,
     hard_commit: U64,
 }
-
-const _: () = assert!(HEADER_LEN == 72);
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +78,45 @@ pub struct State {
     pub compact_to: u64,
     /// Raft's hard state.
     pub hard: HardState,
+}
+
+impl From<&State> for StateBytes {
+    fn from(state: &State) -> Self {
+        Self {
+            step: U64::new(state.step),
+            end_index: U64::new(state.end_index),
+            compact_to: U64::new(state.compact_to),
+            hard_term: U64::new(state.hard.term),
+            hard_vote: U64::new(state.hard.vote),
+            hard_commit: U64::new(state.hard.commit),
+        }
+    }
+}
+
+impl From<&StateBytes> for State {
+    fn from(bytes: &StateBytes) -> Self {
+        Self {
+            step: bytes.step.get(),
+            end_index: bytes.end_index.get(),
+            compact_to: bytes.compact_to.get(),
+            hard: HardState {
+                term: bytes.hard_term.get(),
+                vote: bytes.hard_vote.get(),
+                commit: bytes.hard_commit.get(),
+            },
+        }
+    }
+}
+
+impl State {
+    /// Whether some step could have left such a state.
+    pub(super) fn could_be_left(&self) -> bool {
+        let counts = [self.end_index, self.step, self.hard.term];
+        self.step != 0
+            && self.compact_to <= self.end_index
+            && self.hard.commit <= self.end_index
+            && counts.iter().all(|count| *count <= COUNT_MAX)
+    }
 }
 
 /// One record, checked.
@@ -123,12 +169,7 @@ fn encode(kind: u8, index: u64, term: u64, data: &[u8], state: &State) -> (Vec<u
         crc: U32::ZERO,
         index: U64::new(index),
         term: U64::new(term),
-        step: U64::new(state.step),
-        end_index: U64::new(state.end_index),
-        compact_to: U64::new(state.compact_to),
-        hard_term: U64::new(state.hard.term),
-        hard_vote: U64::new(state.hard.vote),
-        hard_commit: U64::new(state.hard.commit),
+        state: state.into(),
     };
     let mut bytes = Vec::with_capacity(HEADER_LEN + data.len());
     bytes.extend_from_slice(header.as_bytes());
@@ -163,19 +204,10 @@ pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     if header.version != FORMAT || header.reserved != U16::ZERO {
         return Err(RecordError::Damaged("its version or a reserved byte is wrong"));
     }
-    if !could_be_written(&header, kind, data) {
+    let state = State::from(&header.state);
+    if !could_be_written(&header, &state, kind, data) {
         return Err(RecordError::Damaged("its numbers contradict each other"));
     }
-    let state = State {
-        step: header.step.get(),
-        end_index: header.end_index.get(),
-        compact_to: header.compact_to.get(),
-        hard: HardState {
-            term: header.hard_term.get(),
-            vote: header.hard_vote.get(),
-            commit: header.hard_commit.get(),
-        },
-    };
     Ok(Record {
         kind,
         index: header.index.get(),
@@ -187,20 +219,15 @@ pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
 }
 
 /// Whether a step could have written such a record, whatever stood in the store before.
-fn could_be_written(header: &Header, kind: RecordKind, data: &[u8]) -> bool {
-    let (index, end) = (header.index.get(), header.end_index.get());
+fn could_be_written(header: &Header, state: &State, kind: RecordKind, data: &[u8]) -> bool {
+    let (index, term) = (header.index.get(), header.term.get());
     let is_of_its_kind = match kind {
-        RecordKind::State => index == end && header.term == U64::ZERO && data.is_empty(),
+        RecordKind::State => index == state.end_index && term == 0 && data.is_empty(),
         RecordKind::Entry(_) => {
-            (1..=end).contains(&index) && header.term <= header.hard_term && data.len() <= ENTRY_DATA_MAX
+            (1..=state.end_index).contains(&index) && term <= state.hard.term && data.len() <= ENTRY_DATA_MAX
         }
     };
-    let counts = [end, header.step.get(), header.hard_term.get()];
-    is_of_its_kind
-        && header.step != U64::ZERO
-        && header.compact_to.get() <= end
-        && header.hard_commit.get() <= end
-        && counts.iter().all(|count| *count <= COUNT_MAX)
+    is_of_its_kind && state.could_be_left()
 }
 
 fn checksum(record: &[u8]) -> u32 {

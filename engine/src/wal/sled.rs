@@ -11,20 +11,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, fdatasync, flock};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
 use sluice_core::fault::Mutant;
 use sluice_core::replica::disk::Append;
 
 use super::backend::{begin_creation, open_fence};
-use super::fence::{Fence, Mark};
+use super::fence::Mark;
 use super::guard::{self, GuardError};
+use super::keeper::{Keeper, Kept};
 use super::plan::{Book, Step};
 use super::record::{self, STATE_KEY};
 use super::scan::{self, Sound};
-use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError};
+use super::{Appended, LogStore, Options, Recovered, StoreError};
 use crate::failpoint::{self, Point};
 use crate::files::{sync_dir, sync_tree};
 
@@ -53,14 +53,9 @@ pub struct SledStore {
     db_file: PathBuf,
     /// Our own descriptor on sled's file, opened before sled's first write, so that no write error can pass it by.
     sync: File,
-    fence: Fence,
+    keeper: Keeper,
     book: Book,
-    /// What the fence should say.
-    mark: Mark,
-    fence_written_at: Instant,
     unchecked_bytes: u64,
-    clock: Clock,
-    poison: Option<String>,
 }
 
 impl SledStore {
@@ -114,16 +109,12 @@ impl SledStore {
             dir,
             db_file,
             sync,
-            fence,
+            keeper: Keeper::new(fence, mark, options.clock),
             book,
-            mark,
-            fence_written_at: (options.clock)(),
             unchecked_bytes: 0,
-            clock: options.clock,
-            poison: None,
         };
         // What recovery read is durable now, whether it was acknowledged or not: from here on it counts.
-        store.write_fence()?;
+        store.keeper.write_fence()?;
         failpoint::reach(Point::StartFenced);
         Ok((store, recovered))
     }
@@ -131,20 +122,18 @@ impl SledStore {
     fn try_append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         let mut pending = self.book.begin(append);
         if let Some(keep) = self.book.cut_by(append) {
-            self.fence.draw_back(Mark { index: keep, term: 0, entry_crc: 0, ..self.mark })?;
+            self.keeper.draw_back(keep)?;
         }
         let mut done = Appended::default();
         while let Some(step) = self.book.next(&mut pending) {
             done.bytes += self.write_step(&step)?;
-            done.fsync += self.sync()?;
+            done.fsync += self.keeper.sync(&self.sync, &self.db_file)?;
             failpoint::reach(Point::LogSynced);
             if !step.removes.is_empty() {
                 failpoint::reach(Point::LogCompacted);
             }
         }
-        if (self.clock)().duration_since(self.fence_written_at) >= FENCE_LAG_MAX {
-            self.write_fence()?;
-        }
+        self.keeper.write_fence_if_due()?;
         self.unchecked_bytes += done.bytes;
         if self.unchecked_bytes >= SEGMENT_LEN as u64 {
             self.unchecked_bytes = 0;
@@ -163,22 +152,23 @@ impl SledStore {
         for index in &step.removes {
             batch.remove(&record::key(*index));
         }
-        let end_moved = self.mark.index != step.state.end_index;
-        self.mark.step = step.state.step;
-        self.mark.compact_to = step.state.compact_to;
+        let mark = &mut self.keeper.mark;
+        let end_moved = mark.index != step.state.end_index;
+        mark.step = step.state.step;
+        mark.compact_to = step.state.compact_to;
         if step.entries.is_empty() {
             let record = record::encode_state(&step.state);
             bytes += record.len() as u64;
             batch.insert(&STATE_KEY, record);
             if end_moved {
-                self.mark = Mark { index: step.state.end_index, term: 0, entry_crc: 0, ..self.mark };
+                *mark = Mark { index: step.state.end_index, term: 0, entry_crc: 0, ..*mark };
             }
         }
         for entry in step.entries {
             let (record, crc) = record::encode_entry(entry, &step.state);
             bytes += record.len() as u64;
             batch.insert(&record::key(entry.index), record);
-            self.mark = Mark { index: entry.index, term: entry.term, entry_crc: crc, ..self.mark };
+            *mark = Mark { index: entry.index, term: entry.term, entry_crc: crc, ..*mark };
         }
         if !step.removes.is_empty() {
             failpoint::reach(Point::LogCompact);
@@ -190,36 +180,11 @@ impl SledStore {
         self.db.flush().map_err(sled)?;
         Ok(bytes)
     }
+}
 
-    /// The only thing that makes a step durable.
-    fn sync(&self) -> Result<Duration, StoreError> {
-        let started = (self.clock)();
-        failpoint::check(Point::LogSync)
-            .and_then(|()| Ok(fdatasync(&self.sync)?))
-            .map_err(|e| StoreError::io(&self.db_file, "syncing the log", e))?;
-        Ok((self.clock)().duration_since(started))
-    }
-
-    fn write_fence(&mut self) -> Result<(), StoreError> {
-        if self.fence.mark() != self.mark && !failpoint::is_on(Mutant::FenceNeverWritten) {
-            self.fence.advance(self.mark)?;
-        }
-        self.fence_written_at = (self.clock)();
-        Ok(())
-    }
-
-    fn unless_poisoned<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        if let Some(cause) = &self.poison {
-            return Err(StoreError::Poisoned { cause: cause.clone() });
-        }
-        let result = work(self);
-        if let Err(error) = &result {
-            self.poison = Some(error.to_string());
-        }
-        result
+impl Kept for SledStore {
+    fn keeper(&mut self) -> &mut Keeper {
+        &mut self.keeper
     }
 }
 
@@ -229,12 +194,12 @@ impl LogStore for SledStore {
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        self.unless_poisoned(Self::write_fence)
+        self.unless_poisoned(|store| store.keeper.write_fence())
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StoreError> {
         self.unless_poisoned(|store| {
-            store.write_fence()?;
+            store.keeper.write_fence()?;
             check_no_blobs(&store.dir)
         })?;
         let db_file = self.db_file.clone();
@@ -247,7 +212,7 @@ impl Drop for SledStore {
     fn drop(&mut self) {
         // Letting go of sled writes what it still buffers. After a failure nothing may be written any more: one handle
         // stays for good, and with it the buffers and sled's lock, until the process ends.
-        if self.poison.is_some() {
+        if self.keeper.is_poisoned() {
             std::mem::forget(self.db.clone());
         }
     }

@@ -7,12 +7,12 @@
 //! Relies on nothing but bytes. Deliberately not here: what follows from a frame that is not whole (see `replay`).
 
 use bytes::Bytes;
-use sluice_core::replica::disk::{EntryKind, HardState, LogEntry};
+use sluice_core::replica::disk::{EntryKind, LogEntry};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::super::ENTRY_DATA_MAX;
-use super::super::record::{COUNT_MAX, State};
+use super::super::record::{State, StateBytes};
 
 /// The format this build writes.
 pub const FORMAT: u8 = 1;
@@ -50,12 +50,7 @@ struct Header {
     segment: U64,
     at: U64,
     first_index: U64,
-    step: U64,
-    end_index: U64,
-    compact_to: U64,
-    hard_term: U64,
-    hard_vote: U64,
-    hard_commit: U64,
+    state: StateBytes,
 }
 
 const _: () = assert!(HEADER_LEN == 104 && HEADER_LEN < SECTOR_LEN);
@@ -151,12 +146,7 @@ pub fn encode(buffer: &mut Vec<u8>, place: &Place, entries: &[LogEntry], state: 
         segment: U64::new(place.segment),
         at: U64::new(place.at),
         first_index: U64::new(entries.first().map_or(0, |entry| entry.index)),
-        step: U64::new(state.step),
-        end_index: U64::new(state.end_index),
-        compact_to: U64::new(state.compact_to),
-        hard_term: U64::new(state.hard.term),
-        hard_vote: U64::new(state.hard.vote),
-        hard_commit: U64::new(state.hard.commit),
+        state: state.into(),
     };
     let crc = header_crc(&header, place.salt);
     header.crc = U32::new(crc);
@@ -204,30 +194,27 @@ pub fn decode(bytes: &[u8], place: &Place) -> Found {
     if blanks(&padded[SECTOR_LEN..]) != header.blanks.get() {
         return Found::Damaged("a frame says wrongly how many of its sectors are blank");
     }
-    match read_entries(&padded[HEADER_LEN..len], &header).filter(|entries| could_be_written(&header, entries))
-    {
-        Some(entries) => Found::Whole(Frame { state: state_of(&header), entries, crc, padded_len }),
-        None => Found::Damaged("the contents of a frame contradict each other"),
+    let state = State::from(&header.state);
+    match read_entries(&padded[HEADER_LEN..len], &header) {
+        Some(entries) if could_be_written(&header, &state, &entries) => {
+            Found::Whole(Frame { state, entries, crc, padded_len })
+        }
+        _ => Found::Damaged("the contents of a frame contradict each other"),
     }
 }
 
 /// Whether this build could have written such numbers.
-fn could_be_written(header: &Header, entries: &[LogEntry]) -> bool {
-    let end = header.end_index.get();
+fn could_be_written(header: &Header, state: &State, entries: &[LogEntry]) -> bool {
     let ends_there = match entries.last() {
-        Some(last) => header.first_index != U64::ZERO && last.index == end,
+        Some(last) => {
+            header.first_index != U64::ZERO && last.index == state.end_index && last.term <= state.hard.term
+        }
         None => header.first_index == U64::ZERO,
     };
-    let terms = entries.iter().map(|entry| entry.term).is_sorted_by(|a, b| a <= b)
-        && entries.last().is_none_or(|last| last.term <= header.hard_term.get());
-    let counts = [end, header.step.get(), header.hard_term.get()];
     ends_there
-        && terms
+        && entries.iter().map(|entry| entry.term).is_sorted()
         && entries.iter().all(|entry| entry.data.len() <= ENTRY_DATA_MAX)
-        && header.step != U64::ZERO
-        && header.compact_to.get() <= end
-        && header.hard_commit.get() <= end
-        && counts.iter().all(|count| *count <= COUNT_MAX)
+        && state.could_be_left()
 }
 
 /// The step of a frame that begins here, if the header of one does, whatever became of the rest.
@@ -237,7 +224,7 @@ pub fn peek_step(bytes: &[u8], place: &Place) -> Option<u64> {
         && header.segment.get() == place.segment
         && header.at.get() == place.at
         && header.crc.get() == header_crc(&header, place.salt);
-    is_one.then(|| header.step.get())
+    is_one.then(|| State::from(&header.state).step)
 }
 
 /// Whether nothing was ever written here.
@@ -257,19 +244,6 @@ fn header_crc(header: &Header, salt: u64) -> u32 {
     hasher.update(&header.as_bytes()[..CRC_AT]);
     hasher.update(&header.as_bytes()[CRC_END..]);
     hasher.finalize()
-}
-
-fn state_of(header: &Header) -> State {
-    State {
-        step: header.step.get(),
-        end_index: header.end_index.get(),
-        compact_to: header.compact_to.get(),
-        hard: HardState {
-            term: header.hard_term.get(),
-            vote: header.hard_vote.get(),
-            commit: header.hard_commit.get(),
-        },
-    }
 }
 
 fn read_entries(body: &[u8], header: &Header) -> Option<Vec<LogEntry>> {
@@ -296,6 +270,8 @@ fn read_entries(body: &[u8], header: &Header) -> Option<Vec<LogEntry>> {
 
 #[cfg(test)]
 mod tests {
+    use sluice_core::replica::disk::HardState;
+
     use super::*;
 
     const PLACE: Place = Place { salt: 0x5a17, segment: 3, at: 8192, previous: Some(77) };

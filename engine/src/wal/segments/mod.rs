@@ -18,10 +18,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, fdatasync, flock};
-use sluice_core::fault::Mutant;
+use rustix::fs::{FlockOperation, flock};
 use sluice_core::replica::disk::{Append, LogEntry};
 
 use self::file::Segment;
@@ -29,9 +27,10 @@ use self::frame::{PAGE_LEN, Place};
 use self::replay::{Held, Replay, Sound};
 use self::room::Room;
 use super::backend::{begin_creation, open_fence};
-use super::fence::{Fence, Mark};
+use super::fence::Mark;
+use super::keeper::{Keeper, Kept};
 use super::record::State;
-use super::{Appended, Clock, FENCE_LAG_MAX, LogStore, Options, Recovered, StoreError, plan};
+use super::{Appended, LogStore, Options, Recovered, StoreError, plan};
 use crate::failpoint::{self, Point};
 use crate::files::{sync_dir, sync_tree};
 
@@ -45,11 +44,7 @@ const STORE_DIR_ASIDE: &str = "segments.tmp";
 /// The log store on segment files.
 pub struct SegmentStore {
     salt: u64,
-    fence: Fence,
-    /// What the fence should say.
-    mark: Mark,
-    fence_written_at: Instant,
-    clock: Clock,
+    keeper: Keeper,
     state: State,
     /// The last frame's.
     last_crc: u32,
@@ -64,7 +59,6 @@ pub struct SegmentStore {
     /// Entries below are not part of the log, whatever segments hold them.
     floor: u64,
     buffer: Vec<u8>,
-    poison: Option<String>,
     /// Keeps a second process out.
     _lock: File,
 }
@@ -122,10 +116,7 @@ impl SegmentStore {
         let mut store = Self {
             room: Room::new(&dir, salt)?,
             salt,
-            fence,
-            mark: mark(&state, last_term, last_crc),
-            fence_written_at: (options.clock)(),
-            clock: options.clock,
+            keeper: Keeper::new(fence, mark(&state, last_term, last_crc), options.clock),
             state,
             last_crc,
             current,
@@ -134,14 +125,13 @@ impl SegmentStore {
             spares: from_last,
             floor: recovered.first_index,
             buffer: Vec::new(),
-            poison: None,
             _lock: lock,
         };
         if store.spares.is_empty() {
             store.room.order(store.current.number + 1)?;
         }
         // What recovery read is durable now, whether it was acknowledged or not: from here on it counts.
-        store.write_fence()?;
+        store.keeper.write_fence()?;
         failpoint::reach(Point::StartFenced);
         Ok((store, recovered))
     }
@@ -164,7 +154,7 @@ impl SegmentStore {
                 failpoint::reach(Point::LogCompact);
             }
             done.bytes += self.write_frame(entries)?;
-            done.fsync += self.sync()?;
+            done.fsync += self.keeper.sync(&self.current.file, &self.current.path)?;
             failpoint::reach(Point::LogSynced);
             if compacts {
                 failpoint::reach(Point::LogCompacted);
@@ -173,9 +163,7 @@ impl SegmentStore {
                 break;
             }
         }
-        if (self.clock)().duration_since(self.fence_written_at) >= FENCE_LAG_MAX {
-            self.write_fence()?;
-        }
+        self.keeper.write_fence_if_due()?;
         self.release()?;
         done.first_index = self.first_index();
         done.last_index = self.state.end_index;
@@ -207,8 +195,8 @@ impl SegmentStore {
         write().map_err(|e| StoreError::io(&current.path, "writing the log", e))?;
         self.at += self.buffer.len() as u64;
         self.held.back_mut().expect("the current segment is held").note(entries);
-        let last_term = entries.last().map_or(self.mark.term, |entry| entry.term);
-        self.mark = mark(&self.state, last_term, self.last_crc);
+        let last_term = entries.last().map_or(self.keeper.mark.term, |entry| entry.term);
+        self.keeper.mark = mark(&self.state, last_term, self.last_crc);
         Ok(self.buffer.len() as u64)
     }
 
@@ -226,15 +214,6 @@ impl SegmentStore {
         Ok(())
     }
 
-    /// The only thing that makes a frame durable.
-    fn sync(&self) -> Result<Duration, StoreError> {
-        let started = (self.clock)();
-        failpoint::check(Point::LogSync)
-            .and_then(|()| Ok(fdatasync(&self.current.file)?))
-            .map_err(|e| StoreError::io(&self.current.path, "syncing the log", e))?;
-        Ok((self.clock)().duration_since(started))
-    }
-
     /// Lets go of the oldest segments if a snapshot stands for all that is in them.
     fn release(&mut self) -> Result<(), StoreError> {
         let compact_to = self.state.compact_to;
@@ -249,27 +228,11 @@ impl SegmentStore {
         let first = self.held.iter().find_map(|held| held.indexes).map(|(first, _)| first.max(self.floor));
         first.unwrap_or(self.floor).min(self.state.end_index + 1)
     }
+}
 
-    fn write_fence(&mut self) -> Result<(), StoreError> {
-        if self.fence.mark() != self.mark && !failpoint::is_on(Mutant::FenceNeverWritten) {
-            self.fence.advance(self.mark)?;
-        }
-        self.fence_written_at = (self.clock)();
-        Ok(())
-    }
-
-    fn unless_poisoned<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        if let Some(cause) = &self.poison {
-            return Err(StoreError::Poisoned { cause: cause.clone() });
-        }
-        let result = work(self);
-        if let Err(error) = &result {
-            self.poison = Some(error.to_string());
-        }
-        result
+impl Kept for SegmentStore {
+    fn keeper(&mut self) -> &mut Keeper {
+        &mut self.keeper
     }
 }
 
@@ -279,11 +242,11 @@ impl LogStore for SegmentStore {
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        self.unless_poisoned(Self::write_fence)
+        self.unless_poisoned(|store| store.keeper.write_fence())
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StoreError> {
-        self.unless_poisoned(Self::write_fence)
+        self.unless_poisoned(|store| store.keeper.write_fence())
     }
 }
 
