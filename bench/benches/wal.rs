@@ -40,6 +40,7 @@ fn wal(criterion: &mut Criterion) {
                     hard_state: Some(HardState { term: TERM, vote: 1, commit: index - 1 }),
                     entries: vec![entry],
                     compact_to: index.saturating_sub(KEPT),
+                    reset: None,
                 };
                 store.append(&step).expect("the log can be written")
             });

@@ -448,7 +448,11 @@ fn parse_header(bytes: &[u8]) -> Result<(ClusterId, SnapshotMeta, usize), Bad> {
     let mut ids = ids
         .chunks_exact(size_of::<u64>())
         .map(|id| U64::read_from_bytes(id).expect("the chunks have the size of a number").get());
-    let members = Members { voters: ids.by_ref().take(voters as usize).collect(), learners: ids.collect() };
+    let members = Members {
+        voters: ids.by_ref().take(voters as usize).collect(),
+        learners: ids.collect(),
+        ..Members::default()
+    };
     let meta = SnapshotMeta { index: fixed.index.get(), term: fixed.term.get(), members };
     Ok((ClusterId(fixed.cluster.get()), meta, crc_at + CRC_LEN))
 }

@@ -26,7 +26,7 @@ fn a_snapshot_of_another_index_than_its_ledger_is_refused() {
     Node::start(&config).unwrap().stop();
 
     let cluster = DataDir::open(&data).unwrap().identity().unwrap().cluster;
-    let members = Members { voters: vec![1], learners: Vec::new() };
+    let members = Members { voters: vec![1], ..Members::default() };
     let meta = SnapshotMeta { index: 1, term: 1, members };
     let empty = Ledger::new(Settings::default(), 0).freeze();
     SnapshotStore::open(&data, cluster).unwrap().save(&meta, empty.sections(), |_| {}).unwrap();

@@ -16,7 +16,7 @@ use wal_support::copy_dir;
 const CLUSTER: ClusterId = ClusterId(0xfeed_0000_0000_0000_0000_0000_0000_0001);
 
 fn meta(index: u64) -> SnapshotMeta {
-    let members = Members { voters: vec![1, 2, 3], learners: vec![9] };
+    let members = Members { voters: vec![1, 2, 3], learners: vec![9], ..Members::default() };
     SnapshotMeta { index, term: index / 10, members }
 }
 

@@ -25,6 +25,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crossbeam_queue::ArrayQueue;
 use sluice_core::board::Board;
+use sluice_core::replica::peer;
 use sluice_core::replica::{Replica, ReplicaConfig, STEPS_MAX};
 use sluice_core::session::Facts;
 use sluice_protocol::{ClusterId, NodeId};
@@ -116,7 +117,15 @@ impl Node {
         let board = Arc::new(Board::new(identity.1, keys, opened.seed));
         let shared = Arc::new(shared(config, Arc::clone(&board), clock, metrics, health));
         let replica_config = ReplicaConfig {
-            node: identity.1,
+            identity: peer::Identity {
+                cluster: identity.0,
+                node: identity.1.0,
+                incarnation: opened.identity.incarnation,
+                // A node alone speaks to no peer: nobody counts its boots yet.
+                boot: 1,
+                nonce: opened.seed,
+            },
+            seed: opened.seed,
             stripes: config.node.net_threads,
             snapshot_every_bytes: config.log.snapshot_every_bytes,
         };

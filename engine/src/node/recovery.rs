@@ -131,7 +131,7 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     let genesis = SnapshotMeta {
         index: 0,
         term: 0,
-        members: Members { voters: vec![FIRST_NODE.0], learners: Vec::new() },
+        members: Members { voters: vec![FIRST_NODE.0], ..Members::default() },
     };
     let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
     SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;

@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn append(entries: Vec<LogEntry>, term: u64, commit: u64) -> Append {
-        Append { hard_state: Some(HardState { term, vote: 1, commit }), entries, compact_to: 0 }
+        Append { hard_state: Some(HardState { term, vote: 1, commit }), entries, ..Append::default() }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(crate) fn entries(first: u64, last: u64, term: u64, len: usize) -> Vec<LogEn
 
 /// An append with entries and a hard state.
 pub(crate) fn append(entries: Vec<LogEntry>, term: u64, commit: u64) -> Append {
-    Append { hard_state: Some(HardState { term, vote: 1, commit }), entries, compact_to: 0 }
+    Append { hard_state: Some(HardState { term, vote: 1, commit }), entries, ..Append::default() }
 }
 
 /// Opens whatever is there with the default options.

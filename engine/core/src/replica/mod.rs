@@ -7,6 +7,10 @@
 //! - `reads`: what is answered without the log
 //! - `ready`: raft's `Ready`, duty by duty
 //! - `publish`: what it writes on the board
+//! - [`peer`]: what replicas say to each other
+//! - `step`: what is done with what peers say
+//! - `transfer`: snapshots on their way to a peer and from one
+//! - [`membership`]: who votes and who learns
 //! - `start`, `status`: what it starts from; its figures
 //!
 //! The caller's duties:
@@ -15,18 +19,26 @@
 //!    own fdatasync has returned and not before; settled flights to their net threads.
 //! 3. Save a snapshot aside, then say [`Replica::snapshot_saved`] or [`Replica::snapshot_failed`].
 //! 4. After [`Actions::applied`], wake the net threads that watch.
+//! 5. Carry [`Actions::messages`] to their nodes, and what arrives to [`Replica::receive`]. Both may fail.
+//! 6. Answer each of [`Actions::chunk_reads`] by [`Replica::chunk_read`], and each of [`Actions::chunk_writes`] by
+//!    [`Replica::chunk_stored`], or by [`Replica::image_received`] when the file is whole.
+//! 7. At [`Actions::stop`], end the process.
 //!
 //! A broken invariant panics; the shell makes that the end of the process.
 
 mod batch;
 pub mod disk;
 mod log;
+pub mod membership;
+pub mod peer;
 mod pending;
 mod publish;
 mod reads;
 mod ready;
 mod start;
 mod status;
+mod step;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,12 +50,16 @@ pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
 use self::disk::{Append, HardState, SnapshotMeta};
 use self::log::LogCache;
+use self::membership::ChangeError;
+use self::peer::{Chunk, Envelope, Identity};
 use self::pending::Pending;
 use self::publish::Publisher;
 use self::reads::Reads;
 use self::start::fitting;
 pub use self::start::{Recovered, StartError};
 pub use self::status::ReplicaStatus;
+pub use self::step::StopReason;
+pub use self::transfer::{CHUNK_LEN, ChunkRead};
 use crate::board::Board;
 use crate::desk::RETRY_AFTER_MS;
 use crate::flight::{Flight, Load};
@@ -78,8 +94,10 @@ const LAG_MS_MAX: u64 = 1_000;
 /// What a replica is told once.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplicaConfig {
-    /// This node.
-    pub node: NodeId,
+    /// Who this process is.
+    pub identity: Identity,
+    /// Decides the election timeouts. Nodes of one cluster should differ in it.
+    pub seed: u64,
     /// Net threads, each with its stripe of every gate.
     pub stripes: usize,
     /// Log bytes applied since the last snapshot that make the next one due.
@@ -99,6 +117,16 @@ pub struct Actions {
     pub applied: usize,
     /// Of each entry proposed, its commands and its bytes.
     pub proposed: Vec<(usize, usize)>,
+    /// What to send to peers, at once.
+    pub messages: Vec<Envelope>,
+    /// Parts of a snapshot file to be read for a peer.
+    pub chunk_reads: Vec<ChunkRead>,
+    /// Parts of a snapshot file that a peer sends, to be written aside.
+    pub chunk_writes: Vec<Chunk>,
+    /// What became of changes of membership: the ticket, and the log index as of which it holds.
+    pub changed: Vec<(u64, Result<u64, ChangeError>)>,
+    /// This process must not go on, and why. Nothing is done any more.
+    pub stop: Option<StopReason>,
 }
 
 /// Where this node stands.
@@ -164,10 +192,10 @@ impl Replica {
     pub fn new(config: ReplicaConfig, recovered: Recovered, board: Arc<Board>) -> Result<Self, StartError> {
         let Recovered { snapshot, older_snapshot, mut ledger, hard_state, entries } = recovered;
         let entries = fitting(&snapshot, entries)?;
-        let alone = snapshot.members.voters == [config.node.0] && snapshot.members.learners.is_empty();
+        let alone = snapshot.members.is_alone(config.identity.node);
         let log = LogCache::new(&snapshot, hard_state, entries);
         let raft_config = raft::Config {
-            id: config.node.0,
+            id: config.identity.node,
             election_tick: ELECTION_TICKS,
             heartbeat_tick: HEARTBEAT_TICKS,
             applied: snapshot.index,
@@ -387,7 +415,11 @@ impl Replica {
             return;
         }
         if let Some(number) = self.publisher.board().rounds.start() {
-            self.node.read_index(ready::round_context(self.config.node, self.node.raft.term, number));
+            self.node.read_index(ready::round_context(
+                NodeId(self.config.identity.node),
+                self.node.raft.term,
+                number,
+            ));
         }
     }
 

@@ -98,7 +98,8 @@ impl Replica {
     fn confirmed_round(&self, states: &[ReadState]) -> Option<(u64, u64)> {
         let term = self.node.raft.term;
         let own = states.iter().filter_map(|state| {
-            round_number(&state.request_ctx, self.config.node, term).map(|number| (number, state.index))
+            round_number(&state.request_ctx, NodeId(self.config.identity.node), term)
+                .map(|number| (number, state.index))
         });
         own.max()
     }
@@ -122,6 +123,7 @@ impl Replica {
                 hard_state: Some(self.hard_state),
                 entries: entries.iter().map(log::to_disk).collect(),
                 compact_to: self.snapshots[usize::from(!fault::is_on(Mutant::CompactToNewest))],
+                reset: None,
             },
         ));
     }
@@ -176,7 +178,11 @@ impl Replica {
         SnapshotMeta {
             index,
             term,
-            members: Members { voters: members.voters.clone(), learners: members.learners.clone() },
+            members: Members {
+                voters: members.voters.clone(),
+                learners: members.learners.clone(),
+                ..Members::default()
+            },
         }
     }
 }

@@ -14,9 +14,11 @@ use sluice_core::gate::Gate;
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{Append, HardState, LogEntry, Members, SnapshotMeta};
+use sluice_core::replica::peer::Identity;
 use sluice_core::replica::{Actions, Recovered, Replica, ReplicaConfig};
 use sluice_core::session::Ask;
 use sluice_core::time::Moment;
+use sluice_protocol::ids::ClusterId;
 use sluice_protocol::request::{IdItem, ProductItem, PutProductItem, ReserveItem, StockItem, Terms};
 use sluice_protocol::response::ProductReply;
 use sluice_protocol::{Answer, Kind, NodeId, ProductId, ReservationId, UserId};
@@ -86,7 +88,7 @@ impl TestNode {
     pub fn recover_with(disk: Disk, wall_ms: u64, snapshot_every_bytes: u64) -> Self {
         bank::arm();
         let board = Arc::new(Board::new(NodeId(1), 1, 7));
-        let members = Members { voters: vec![1], learners: Vec::new() };
+        let members = Members { voters: vec![1], ..Members::default() };
         let (snapshot, ledger) = match &disk.snapshot {
             Some((meta, sections)) => {
                 let sections = sections.iter().map(Vec::as_slice);
@@ -102,7 +104,8 @@ impl TestNode {
             hard_state: disk.hard_state,
             entries: disk.entries.clone(),
         };
-        let config = ReplicaConfig { node: NodeId(1), stripes: 2, snapshot_every_bytes };
+        let identity = Identity { cluster: ClusterId(5), node: 1, incarnation: 1, boot: 1, nonce: 1 };
+        let config = ReplicaConfig { identity, seed: 1, stripes: 2, snapshot_every_bytes };
         let replica = Replica::new(config, recovered, Arc::clone(&board)).expect("snapshot and log fit");
         let desk = Desk::new(0, Arc::clone(&board), LIMITS);
         let now = Moment { mono_ms: 1, wall_ms };

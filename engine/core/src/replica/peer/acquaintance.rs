@@ -1,0 +1,126 @@
+//! Which process a peer's messages may come from.
+//!
+//! What is remembered of a peer lives in memory: its latest process, the highest term it was heard in, and what it
+//! acknowledged while this node led. Together with the incarnations in the membership it tells apart: a stranger, a
+//! removed node, a wiped disk, an older copy of a disk, and two processes on copies of one. What no living peer
+//! remembers cannot be told: a copy that is older than anything seen since all peers restarted passes, as raft allows
+//! only if fewer than half of the disks forget.
+//!
+//! Deliberately not here: what is done with a message that passes.
+
+use std::collections::BTreeMap;
+
+use super::{Hello, Identity, Refusal};
+use crate::replica::disk::Members;
+
+/// What is known of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    boot: u64,
+    nonce: u64,
+    /// The highest term it was heard in: it had that on disk.
+    term: u64,
+    /// The highest committed index it acknowledged: it has that on disk.
+    acknowledged: u64,
+}
+
+/// What to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Take it.
+    Pass,
+    /// Ask who it is.
+    Ask,
+    /// Tell it why not.
+    Refuse(Refusal),
+    /// Not for this node, or from nobody it could answer.
+    Ignore,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Acquaintances {
+    own: Identity,
+    known: BTreeMap<u64, Known>,
+}
+
+impl Acquaintances {
+    /// Nobody is known yet.
+    pub fn new(own: Identity) -> Self {
+        Self { own, known: BTreeMap::new() }
+    }
+
+    /// What membership says of a sender; the same for every kind of message.
+    fn membership(&self, from: &Identity, members: &Members) -> Result<(), Verdict> {
+        if from.node == self.own.node {
+            return Err(Verdict::Ignore);
+        }
+        if from.cluster != self.own.cluster {
+            return Err(Verdict::Refuse(Refusal::OtherCluster));
+        }
+        // A node without members has just been made: whoever talks to it first knows better.
+        if members.is_empty() {
+            return Ok(());
+        }
+        if members.removed.contains(&from.node) {
+            return Err(Verdict::Refuse(Refusal::Removed));
+        }
+        match members.incarnation(from.node) {
+            Some(incarnation) if incarnation != from.incarnation => {
+                Err(Verdict::Refuse(Refusal::OtherIncarnation))
+            }
+            // Not a member as far as this node knows; it may be behind.
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a message that is no hello may be taken.
+    pub fn judge(&self, from: &Identity, members: &Members) -> Verdict {
+        if let Err(verdict) = self.membership(from, members) {
+            return verdict;
+        }
+        match self.known.get(&from.node) {
+            Some(known) if (known.boot, known.nonce) == (from.boot, from.nonce) => Verdict::Pass,
+            Some(known) if from.boot < known.boot => Verdict::Refuse(Refusal::Superseded),
+            Some(known) if from.boot == known.boot => Verdict::Refuse(Refusal::Superseded),
+            _ => Verdict::Ask,
+        }
+    }
+
+    /// Takes a hello.
+    pub fn greet(&mut self, from: &Identity, hello: Hello, members: &Members) -> Verdict {
+        if let Err(verdict) = self.membership(from, members) {
+            return verdict;
+        }
+        let known = self.known.get(&from.node).copied().unwrap_or_default();
+        if known.boot > from.boot || (known.boot == from.boot && known.nonce != from.nonce && known.boot != 0)
+        {
+            return Verdict::Refuse(Refusal::Superseded);
+        }
+        let is_new = known.boot < from.boot;
+        if is_new && (hello.term < known.term || hello.last_index < known.acknowledged) {
+            return Verdict::Refuse(Refusal::LostState);
+        }
+        self.known.insert(from.node, Known { boot: from.boot, nonce: from.nonce, ..known });
+        Verdict::Pass
+    }
+
+    /// A peer was heard in a term that it must have on disk.
+    pub fn heard_in(&mut self, node: u64, term: u64) {
+        if let Some(known) = self.known.get_mut(&node) {
+            known.term = known.term.max(term);
+        }
+    }
+
+    /// A peer has acknowledged all up to `index`, which is committed.
+    pub fn acknowledged(&mut self, node: u64, index: u64) {
+        if let Some(known) = self.known.get_mut(&node) {
+            known.acknowledged = known.acknowledged.max(index);
+        }
+    }
+
+    /// Whether the latest process of a peer has said hello here.
+    pub fn knows(&self, node: u64) -> bool {
+        self.known.contains_key(&node)
+    }
+}

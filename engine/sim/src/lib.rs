@@ -1,0 +1,2 @@
+//! Sluice's simulator: whole clusters of the real core on one thread, under virtual time, with a network and disks that
+//! fail in every way they may, and judges that know every answer ever given. One seed decides everything.

@@ -1,0 +1,3 @@
+//! `sluice-sim`: see the library.
+
+fn main() {}
