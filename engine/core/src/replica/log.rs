@@ -5,9 +5,10 @@
 //! lie in pieces, and are forgotten a few with each append: neither growing nor a snapshot costs a long step.
 //! Deliberately not here: the disk.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
-use raft::prelude::{ConfState, Entry, EntryType, HardState as RaftHardState, Snapshot};
+use raft::prelude::{Entry, EntryType, HardState as RaftHardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
 use super::disk::{EntryKind, HardState, LogEntry, Members, SnapshotMeta};
@@ -78,6 +79,10 @@ pub(super) struct LogCache {
     compact_to: u64,
     hard_state: HardState,
     members: Members,
+    /// The newest durable snapshot.
+    snapshot: SnapshotMeta,
+    /// A follower needs a newer one than there is.
+    is_snapshot_wanted: Cell<bool>,
 }
 
 impl LogCache {
@@ -89,6 +94,8 @@ impl LogCache {
             compact_to: meta.index,
             hard_state,
             members: meta.members.clone(),
+            snapshot: meta.clone(),
+            is_snapshot_wanted: Cell::new(false),
         };
         let entries: Vec<Entry> = entries.into_iter().map(to_raft).collect();
         log.append(&entries);
@@ -115,6 +122,24 @@ impl LogCache {
         self.forget();
     }
 
+    /// A snapshot is durable: followers may be sent it.
+    pub(super) fn offer(&mut self, snapshot: SnapshotMeta) {
+        self.snapshot = snapshot;
+    }
+
+    /// Begins anew behind a snapshot that came from the leader.
+    pub(super) fn reset(&mut self, snapshot: &SnapshotMeta) {
+        self.entries = Pieces::default();
+        self.floor = (snapshot.index, snapshot.term);
+        self.compact_to = snapshot.index;
+        self.snapshot = snapshot.clone();
+    }
+
+    /// Whether a follower has needed a newer snapshot since this was last asked.
+    pub(super) fn take_snapshot_wanted(&self) -> bool {
+        self.is_snapshot_wanted.take()
+    }
+
     fn forget(&mut self) {
         for _ in 0..FORGET_MAX {
             if self.floor.0 >= self.compact_to {
@@ -137,10 +162,7 @@ impl Storage for LogCache {
         hard_state.set_vote(self.hard_state.vote);
         // The commit index may have been written ahead of nothing: entries and it share a durable step.
         hard_state.set_commit(self.hard_state.commit.clamp(self.floor.0, self.last()));
-        let mut conf_state = ConfState::default();
-        conf_state.set_voters(self.members.voters.clone());
-        conf_state.set_learners(self.members.learners.clone());
-        Ok(RaftState { hard_state, conf_state })
+        Ok(RaftState { hard_state, conf_state: self.members.to_conf_state() })
     }
 
     fn entries(
@@ -180,9 +202,20 @@ impl Storage for LogCache {
         Ok(self.last())
     }
 
-    fn snapshot(&self, _: u64, _: u64) -> Result<Snapshot> {
-        // Only a leader with followers that have fallen behind asks.
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// Only its name: the data travels by itself (`transfer`).
+    fn snapshot(&self, request_index: u64, to: u64) -> Result<Snapshot> {
+        let newest = &self.snapshot;
+        // One without the follower among its members would be refused there.
+        let serves = newest.index >= request_index.max(1) && newest.members.contains(to);
+        if !serves || newest.index < self.floor.0 {
+            self.is_snapshot_wanted.set(true);
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        let meta = snapshot.mut_metadata();
+        (meta.index, meta.term) = (newest.index, newest.term);
+        meta.set_conf_state(newest.members.to_conf_state());
+        Ok(snapshot)
     }
 }
 

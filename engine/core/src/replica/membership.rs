@@ -1,8 +1,14 @@
 //! Who votes and who learns, and how that changes: learner first, one change at a time, through the log.
 
+use protobuf::Message as _;
+use raft::StateRole;
+use raft::prelude::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType};
 use thiserror::Error;
 
-use super::Replica;
+#[cfg(doc)]
+use super::Actions;
+use super::disk::Members;
+use super::{Lead, Replica, StopReason};
 
 /// A change of membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +80,234 @@ pub enum ChangeError {
     Unresolved,
 }
 
+/// A learner so many entries behind the leader, at most, may become a voter: it would not hold up commits.
+const BEHIND_MAX: u64 = 256;
+
+/// A change that was proposed here and has not been decided.
+#[derive(Debug)]
+pub(super) struct Proposed {
+    index: u64,
+    term: u64,
+    ticket: u64,
+}
+
+impl Members {
+    /// As raft wants it.
+    pub(super) fn to_conf_state(&self) -> ConfState {
+        let mut conf = ConfState::default();
+        conf.set_voters(self.voters.clone());
+        conf.set_learners(self.learners.clone());
+        conf.set_voters_outgoing(self.outgoing.clone());
+        conf.set_learners_next(self.learners_next.clone());
+        conf.set_auto_leave(self.auto_leave);
+        conf
+    }
+
+    /// Takes over what raft made of a change.
+    fn follow(&mut self, conf: &ConfState) {
+        let before = std::mem::take(self);
+        let sorted = |nodes: &[u64]| {
+            let mut nodes = nodes.to_vec();
+            nodes.sort_unstable();
+            nodes
+        };
+        self.voters = sorted(&conf.voters);
+        self.learners = sorted(&conf.learners);
+        self.outgoing = sorted(&conf.voters_outgoing);
+        self.learners_next = sorted(&conf.learners_next);
+        self.auto_leave = conf.auto_leave;
+        let gone = before.nodes().filter(|node| !self.contains(*node));
+        self.removed = before.removed.iter().copied().chain(gone).collect();
+        self.removed.sort_unstable();
+        self.incarnations = before.incarnations;
+        let removed = &self.removed;
+        self.incarnations.retain(|(node, _)| !removed.contains(node));
+    }
+
+    /// Every member once.
+    pub fn nodes(&self) -> impl Iterator<Item = u64> + '_ {
+        let more = self.outgoing.iter().filter(|node| !self.voters.contains(node));
+        let learners = self.learners.iter().chain(&self.learners_next);
+        let learners = learners.filter(|node| !self.voters.contains(node) && !self.outgoing.contains(node));
+        self.voters.iter().chain(more).chain(learners).copied()
+    }
+}
+
+impl Change {
+    fn to_raft(self) -> ConfChangeV2 {
+        let single = |kind, node| {
+            let mut change = ConfChangeSingle::default();
+            change.set_change_type(kind);
+            change.node_id = node;
+            change
+        };
+        let (changes, context) = match self {
+            Self::AddLearner { node, incarnation } => {
+                (vec![single(ConfChangeType::AddLearnerNode, node)], incarnation.to_le_bytes().to_vec())
+            }
+            Self::Promote { node } => (vec![single(ConfChangeType::AddNode, node)], Vec::new()),
+            Self::Remove { node } => (vec![single(ConfChangeType::RemoveNode, node)], Vec::new()),
+            Self::Replace { node, by } => (
+                vec![single(ConfChangeType::AddNode, by), single(ConfChangeType::RemoveNode, node)],
+                Vec::new(),
+            ),
+        };
+        let mut change = ConfChangeV2::default();
+        change.set_changes(changes.into());
+        change.context = context.into();
+        change
+    }
+}
+
 impl Replica {
-    /// Changes the membership. What becomes of it comes in some later `Actions::changed`, with this ticket.
-    pub fn change_members(&mut self, _ticket: u64, _change: Change) {}
+    /// Changes the membership. What becomes of it comes in some later [`Actions::changed`], with this ticket.
+    pub fn change_members(&mut self, ticket: u64, change: Change) {
+        let proposed = self.check_change(change).and_then(|()| self.propose_change(change));
+        match proposed {
+            Ok((index, term)) => self.changes.push(Proposed { index, term, ticket }),
+            Err(error) => self.decided.push((ticket, Err(error))),
+        }
+    }
+
+    /// Hands the leadership to a voter. Whether raft has begun to; it gives up after an election timeout.
+    ///
+    /// # Errors
+    /// [`ChangeError::NotLeader`], or [`ChangeError::Unknown`] if `to` is no other voter.
+    pub fn transfer_leadership(&mut self, to: u64) -> Result<(), ChangeError> {
+        self.check_leads()?;
+        if to == self.config.identity.node || !self.members.voters.contains(&to) {
+            return Err(ChangeError::Unknown);
+        }
+        self.node.transfer_leader(to);
+        Ok(())
+    }
+
+    /// The membership as of what is applied here.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    fn check_leads(&self) -> Result<(), ChangeError> {
+        match self.lead {
+            Lead::Open(_) | Lead::CatchingUp => Ok(()),
+            _ => Err(ChangeError::NotLeader { leader: self.node.raft.leader_id }),
+        }
+    }
+
+    fn check_change(&self, change: Change) -> Result<(), ChangeError> {
+        self.check_leads()?;
+        let members = &self.members;
+        if self.is_changing() {
+            return Err(ChangeError::UnderWay);
+        }
+        match change {
+            Change::AddLearner { node, .. } if members.contains(node) => Err(ChangeError::Known),
+            Change::AddLearner { node, .. } if members.removed.contains(&node) => Err(ChangeError::Removed),
+            Change::AddLearner { node: 0, .. } => Err(ChangeError::Unknown),
+            Change::AddLearner { .. } => Ok(()),
+            Change::Promote { node } => self.check_learner(node),
+            Change::Remove { node } | Change::Replace { node, .. } if node == self.config.identity.node => {
+                Err(ChangeError::Leads)
+            }
+            Change::Remove { node } if !members.contains(node) => Err(ChangeError::Unknown),
+            Change::Remove { node } if members.voters == [node] => Err(ChangeError::LastVoter),
+            Change::Remove { .. } => Ok(()),
+            Change::Replace { node, by } if members.voters.contains(&node) => self.check_learner(by),
+            Change::Replace { .. } => Err(ChangeError::Unknown),
+        }
+    }
+
+    /// Whether a change is under way, or a joint membership not left yet.
+    fn is_changing(&self) -> bool {
+        let raft = &self.node.raft;
+        raft.pending_conf_index > raft.raft_log.applied || !self.members.outgoing.is_empty()
+    }
+
+    /// Whether a node learns, and has caught up.
+    fn check_learner(&self, node: u64) -> Result<(), ChangeError> {
+        if !self.members.learners.contains(&node) {
+            return Err(ChangeError::Unknown);
+        }
+        let matched = self.node.raft.prs().get(node).map_or(0, |progress| progress.matched);
+        match self.node.raft.raft_log.committed.saturating_sub(matched) {
+            behind if behind > BEHIND_MAX => Err(ChangeError::Behind { behind }),
+            _ => Ok(()),
+        }
+    }
+
+    fn propose_change(&mut self, change: Change) -> Result<(u64, u64), ChangeError> {
+        let change = change.to_raft();
+        if self.node.propose_conf_change(Vec::new(), change).is_err() {
+            return Err(ChangeError::Dropped);
+        }
+        let raft = &self.node.raft;
+        // A change that raft refuses becomes an empty entry, without a word.
+        let last = raft.raft_log.unstable_entries().last();
+        if last.is_none_or(|entry| entry.get_entry_type() == EntryType::EntryNormal) {
+            return Err(ChangeError::UnderWay);
+        }
+        Ok((raft.raft_log.last_index(), raft.term))
+    }
+
+    /// A membership entry was committed: every node makes the same of it.
+    pub(super) fn apply_change(&mut self, entry: &Entry) {
+        let mut change = ConfChangeV2::default();
+        change.merge_from_bytes(&entry.data).expect("raft looked at it when it was proposed");
+        let added = |single: &ConfChangeSingle| match single.get_change_type() {
+            ConfChangeType::RemoveNode => None,
+            _ => Some(single.node_id),
+        };
+        let added: Vec<u64> = change.changes.iter().filter_map(added).collect();
+        if added.iter().any(|node| self.members.removed.contains(node)) {
+            return;
+        }
+        let was_member = self.members.contains(self.config.identity.node);
+        let conf = self.node.apply_conf_change(&change).expect("raft looked at it when it was proposed");
+        self.members.follow(&conf);
+        if let Ok(incarnation) = <[u8; 8]>::try_from(&change.context[..]) {
+            let new = added.iter().map(|node| (*node, u64::from_le_bytes(incarnation)));
+            self.members.incarnations.extend(new);
+            self.members.incarnations.sort_unstable();
+        }
+        self.publisher.board().rounds.set_needless(self.members.is_alone(self.config.identity.node));
+        if was_member && !self.members.contains(self.config.identity.node) {
+            self.stop = Some(StopReason::Removed);
+        }
+    }
+
+    /// Something was applied at `index`: tells what became of changes that were proposed here.
+    pub(super) fn decide_changes(&mut self, index: u64, term: u64) {
+        let is_joint = !self.members.outgoing.is_empty();
+        let decided = &mut self.decided;
+        self.changes.retain(|change| {
+            if change.index > index {
+                return true;
+            }
+            if change.index == index && change.term != term {
+                decided.push((change.ticket, Err(ChangeError::Dropped)));
+                return false;
+            }
+            // A change through a joint membership is made when that is left.
+            if !is_joint {
+                decided.push((change.ticket, Ok(index)));
+            }
+            is_joint
+        });
+    }
+
+    /// The leadership ended: nobody here will learn what becomes of its changes.
+    pub(super) fn abandon_changes(&mut self) {
+        let tickets = self.changes.drain(..).map(|change| (change.ticket, Err(ChangeError::Unresolved)));
+        self.decided.extend(tickets);
+    }
+
+    /// Leaves a joint membership that an earlier leader entered: raft lets only the leader that entered it do so.
+    pub(super) fn leave_joint_membership(&mut self) {
+        let raft = &self.node.raft;
+        let is_idle = raft.pending_conf_index <= raft.raft_log.applied;
+        if raft.state == StateRole::Leader && is_idle && !self.members.outgoing.is_empty() {
+            // Refused or dropped, it is tried again at the next tick.
+            let _ = self.node.propose_conf_change(Vec::new(), ConfChangeV2::default());
+        }
+    }
 }

@@ -41,24 +41,30 @@ mod step;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use raft::prelude::{Message, MessageType};
 use raft::{RawNode, StateRole};
 use sluice_protocol::{Answer, NodeId, ProductId};
 
 pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
-use self::disk::{Append, HardState, SnapshotMeta};
+use self::disk::{Append, HardState, Members, SnapshotMeta};
 use self::log::LogCache;
 use self::membership::ChangeError;
-use self::peer::{Chunk, Envelope, Identity};
+use self::peer::acquaintance::Acquaintances;
+use self::peer::{Body, Chunk, Envelope, Identity};
 use self::pending::Pending;
 use self::publish::Publisher;
 use self::reads::Reads;
 use self::start::fitting;
 pub use self::start::{Recovered, StartError};
 pub use self::status::ReplicaStatus;
+use self::step::Outbox;
 pub use self::step::StopReason;
+use self::transfer::Transfers;
 pub use self::transfer::{CHUNK_LEN, ChunkRead};
 use crate::board::Board;
 use crate::desk::RETRY_AFTER_MS;
@@ -88,6 +94,10 @@ const APPENDS_MAX: usize = 4;
 pub const STEPS_MAX: usize = 2 * APPENDS_MAX;
 /// Of the log's growth that makes a snapshot due, the part after which one that could not be saved is tried again.
 const SNAPSHOT_RETRY_PART: u64 = 16;
+/// Ticks after which a leader whose disk does not answer hands the leadership over.
+const STALL_TICKS: u32 = 5;
+/// Ticks after which it gives up leading even if nobody takes it.
+const STALL_TICKS_MAX: u32 = 2 * ELECTION_TICKS as u32;
 /// How far ledger time may lag the clock before a pulse carries it forward, milliseconds.
 const LAG_MS_MAX: u64 = 1_000;
 
@@ -129,6 +139,17 @@ pub struct Actions {
     pub stop: Option<StopReason>,
 }
 
+/// A durable step under way.
+#[derive(Debug)]
+struct Step {
+    /// As the shell knows it.
+    number: u64,
+    /// Raft's number of the last ready it covers.
+    ready: u64,
+    /// The term in it.
+    term: u64,
+}
+
 /// Where this node stands.
 #[derive(Debug)]
 enum Lead {
@@ -163,8 +184,10 @@ pub struct Replica {
     waiting: Waiting,
     pending: Pending,
     reads: Reads,
-    /// Durable steps under way: the number reported to the shell, and raft's number of the last ready it covers.
-    appends: VecDeque<(u64, u64)>,
+    /// Durable steps under way.
+    appends: VecDeque<Step>,
+    /// The term on disk.
+    durable_term: u64,
     last_append: u64,
     /// The commit index changed without anything that must be durable: it rides on the next step.
     hard_state: HardState,
@@ -179,6 +202,31 @@ pub struct Replica {
     snapshot_wanted: bool,
     /// A ready that wrote nothing, while no durable step was under way: raft may count it as persisted.
     idle_ready: Option<u64>,
+    /// The term this node leads in, or led in last.
+    lead_term: u64,
+    /// The membership as of what is applied.
+    members: Members,
+    /// Changes of membership that were proposed here, and what became of some.
+    changes: Vec<membership::Proposed>,
+    decided: Vec<(u64, Result<u64, ChangeError>)>,
+    acquaintances: Acquaintances,
+    /// Members who have not welcomed this process yet.
+    strangers: Vec<u64>,
+    transfers: Transfers,
+    outbox: Outbox,
+    /// Messages that must not leave before a durable step is done, and that step's number.
+    held: VecDeque<(u64, Vec<Message>)>,
+    /// Read rounds that are confirmed but for an index that is not applied yet.
+    rounds_due: Vec<(u64, u64)>,
+    /// A snapshot from a peer that is in use, and not yet durably the log's beginning.
+    installing: Option<u64>,
+    /// Ticks in which this node neither votes nor campaigns, because it has just started.
+    quarantine: usize,
+    /// The oldest durable step under way at the last tick, and for how many ticks it has been.
+    stalled: (u64, u32),
+    /// What the election timeout was last drawn for: term, role, and how often these have changed.
+    election: (u64, StateRole, u64),
+    stop: Option<StopReason>,
     /// Kept between entries for their capacity.
     answers: Vec<Answer>,
     credits: Vec<(ProductId, i64)>,
@@ -190,8 +238,8 @@ impl Replica {
     /// # Errors
     /// [`StartError`] if snapshot and log do not fit together or an entry cannot be read.
     pub fn new(config: ReplicaConfig, recovered: Recovered, board: Arc<Board>) -> Result<Self, StartError> {
-        let Recovered { snapshot, older_snapshot, mut ledger, hard_state, entries } = recovered;
-        let entries = fitting(&snapshot, entries)?;
+        let Recovered { snapshot, older_snapshot, mut ledger, hard_state, entries, log_base } = recovered;
+        let entries = fitting(&snapshot, entries, log_base)?;
         let alone = snapshot.members.is_alone(config.identity.node);
         let log = LogCache::new(&snapshot, hard_state, entries);
         let raft_config = raft::Config {
@@ -214,7 +262,9 @@ impl Replica {
         if alone {
             node.campaign()?;
         }
-        Ok(Self {
+        let members = snapshot.members.clone();
+        let own = config.identity.node;
+        let mut replica = Self {
             config,
             node,
             ledger,
@@ -224,6 +274,7 @@ impl Replica {
             pending: Pending::default(),
             reads: Reads::default(),
             appends: VecDeque::new(),
+            durable_term: hard_state.term,
             last_append: 0,
             hard_state,
             snapshots: [snapshot.index, older_snapshot],
@@ -232,9 +283,26 @@ impl Replica {
             snapshot_at_bytes: config.snapshot_every_bytes,
             snapshot_wanted: false,
             idle_ready: None,
+            lead_term: 0,
+            strangers: members.nodes().filter(|node| *node != own).collect(),
+            members,
+            changes: Vec::new(),
+            decided: Vec::new(),
+            acquaintances: Acquaintances::new(config.identity),
+            transfers: Transfers::default(),
+            outbox: Outbox::default(),
+            held: VecDeque::new(),
+            rounds_due: Vec::new(),
+            installing: None,
+            quarantine: if alone { 0 } else { ELECTION_TICKS },
+            stalled: (0, 0),
+            election: (0, StateRole::Follower, 0),
+            stop: None,
             answers: Vec::new(),
             credits: Vec::new(),
-        })
+        };
+        replica.draw_election_timeout();
+        Ok(replica)
     }
 
     /// Takes a flight from a net thread. Its answer comes in some later [`Actions::settled`].
@@ -250,7 +318,53 @@ impl Replica {
 
     /// One tick of raft's clock.
     pub fn tick(&mut self) {
-        self.node.tick();
+        for node in self.strangers.clone() {
+            self.say_hello(node);
+        }
+        if self.quarantine > 0 {
+            self.quarantine -= 1;
+        } else {
+            self.node.tick();
+        }
+        self.draw_election_timeout();
+        self.tick_transfers();
+        self.leave_joint_membership();
+        self.watch_disk();
+    }
+
+    /// Draws an election timeout from the seed, in place of the random one that raft draws whenever it resets its clock.
+    fn draw_election_timeout(&mut self) {
+        let raft = &mut self.node.raft;
+        if (self.election.0, self.election.1) != (raft.term, raft.state) {
+            self.election = (raft.term, raft.state, self.election.2 + 1);
+        }
+        let drawn = FixedState::with_seed(self.config.seed).hash_one((
+            self.config.identity.node,
+            raft.term,
+            self.election.2,
+        ));
+        raft.set_randomized_election_timeout(ELECTION_TICKS + (drawn % ELECTION_TICKS as u64) as usize);
+    }
+
+    /// A leader whose disk does not answer can answer nobody: another should lead.
+    fn watch_disk(&mut self) {
+        let oldest = self.appends.front().map_or(0, |step| step.number);
+        let is_same = oldest != 0 && oldest == self.stalled.0;
+        self.stalled = (oldest, if is_same { self.stalled.1 + 1 } else { 0 });
+        if self.node.raft.state != StateRole::Leader || self.members.is_alone(self.config.identity.node) {
+            return;
+        }
+        if self.stalled.1 == STALL_TICKS {
+            let raft = &self.node.raft;
+            let others = self.members.voters.iter().filter(|node| **node != self.config.identity.node);
+            let matched = |node: &u64| raft.prs().get(*node).map_or(0, |progress| progress.matched);
+            if let Some(best) = others.copied().max_by_key(matched) {
+                self.node.transfer_leader(best);
+            }
+        } else if self.stalled.1 >= STALL_TICKS_MAX {
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, 0);
+        }
     }
 
     /// The durable step of this number, and all before it, are on disk.
@@ -259,20 +373,34 @@ impl Replica {
     /// If the number was never given out.
     pub fn persisted(&mut self, number: u64) {
         let mut ready = None;
-        while self.appends.front().is_some_and(|(append, _)| *append <= number) {
-            ready = self.appends.pop_front().map(|(_, ready)| ready);
+        while let Some(step) = self.appends.pop_front_if(|step| step.number <= number) {
+            (ready, self.durable_term) = (Some(step.ready), step.term);
         }
         let ready = ready.expect("only what was asked for is reported");
         self.node.on_persist_ready(ready);
+        while let Some((_, messages)) = self.held.pop_front_if(|(step, _)| *step <= number) {
+            self.send(messages);
+        }
+        let persisted = self.node.raft.raft_log.persisted;
+        if let Some(index) = self.installing.take_if(|index| *index <= persisted) {
+            self.node.advance_apply_to(index);
+        }
     }
 
     /// The snapshot that was asked for last is durable.
     pub fn snapshot_saved(&mut self) {
         let (meta, bytes) = self.saving.take().expect("a snapshot was asked for");
-        self.snapshots = [meta.index, self.snapshots[0]];
-        self.node.mut_store().compact(meta.index);
-        self.log_bytes -= bytes;
         self.snapshot_at_bytes = self.config.snapshot_every_bytes;
+        // One from the leader may have come in between.
+        if meta.index <= self.snapshots[0] {
+            return;
+        }
+        self.snapshots = [meta.index, self.snapshots[0]];
+        self.log_bytes -= bytes;
+        // A follower that is a little behind is served from memory, not by a snapshot.
+        let alone = self.members.is_alone(self.config.identity.node);
+        self.node.mut_store().compact(self.snapshots[usize::from(!alone)]);
+        self.node.mut_store().offer(meta);
     }
 
     /// The snapshot that was asked for last could not be saved: the log stays as it is. Another will be tried when
@@ -310,7 +438,11 @@ impl Replica {
 
     /// Does all that can be done now.
     pub fn drive(&mut self, now: Moment, actions: &mut Actions) {
+        if self.stop.is_some() {
+            return self.hand_out(actions);
+        }
         loop {
+            self.follow_role(actions);
             self.start_round();
             self.answer_reads(now, actions);
             self.propose(now, actions);
@@ -319,7 +451,32 @@ impl Replica {
             }
             self.handle_ready(now, actions);
         }
+        self.snapshot_wanted |= self.node.store().take_snapshot_wanted();
         self.freeze_if_due(actions);
+        self.hand_out(actions);
+    }
+
+    /// Hands out what is for peers, and what they need.
+    fn hand_out(&mut self, actions: &mut Actions) {
+        actions.stop = self.stop;
+        if self.stop.is_none() {
+            actions.messages.append(&mut self.outbox.messages);
+            actions.chunk_reads.append(&mut self.outbox.reads);
+            actions.chunk_writes.append(&mut self.outbox.writes);
+        }
+        actions.changed.append(&mut self.decided);
+    }
+
+    /// Sends raft's messages. One that carries a snapshot waits until that has arrived.
+    fn send(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            match message.get_msg_type() {
+                MessageType::MsgSnapshot => self.begin_sending(message),
+                kind if peer::travels(kind) => self.say(message.to, Body::Raft(Box::new(message))),
+                // What others lead to is asked of them by clients, not by this node.
+                _ => {}
+            }
+        }
     }
 
     /// Proposes what waits, if the disk is idle or a whole entry is full: alone, a request waits for one fsync and
@@ -471,7 +628,8 @@ impl Replica {
     fn freeze_if_due(&mut self, actions: &mut Actions) {
         let due = self.snapshot_wanted || self.log_bytes >= self.snapshot_at_bytes;
         let index = self.ledger.index();
-        if !due || self.saving.is_some() || index == self.snapshots[0] {
+        // Of a snapshot that is being installed there is one already, of what follows it none can be needed yet.
+        if !due || self.saving.is_some() || index == self.snapshots[0] || self.installing.is_some() {
             self.snapshot_wanted &= index != self.snapshots[0];
             return;
         }

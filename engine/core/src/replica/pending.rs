@@ -57,6 +57,14 @@ impl Pending {
         resolved
     }
 
+    /// Takes those who waited for `index` or less, now that a snapshot stands for all of that.
+    pub(super) fn behind(&mut self, index: u64) -> Vec<Box<Flight>> {
+        let (behind, rest) = self.entries.drain(..).partition(|entry: &Proposed| entry.index <= index);
+        self.entries = rest;
+        let behind: VecDeque<Proposed> = behind;
+        behind.into_iter().flat_map(|entry| entry.flights).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

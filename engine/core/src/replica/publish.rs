@@ -83,16 +83,21 @@ impl Publisher {
     pub(super) fn new(board: Arc<Board>, stripes: usize, ledger: &mut Ledger) -> Self {
         let mut publisher =
             Self { board, notices: Box::new(std::array::from_fn(|_| HashMap::default())), stripes };
-        publisher.board.set_gate(None);
-        publisher.board.clear_filters();
-        ledger.each_known(|id| publisher.board.set_known(id, true));
-        ledger.each_buyer(|product, user, _| publisher.board.set_buyer(product, user, true));
+        publisher.replace(ledger);
+        publisher
+    }
+
+    /// Publishes another ledger in place of the last one, with the gate shut.
+    pub(super) fn replace(&mut self, ledger: &mut Ledger) {
+        self.board.set_gate(None);
+        self.board.clear_filters();
+        ledger.each_known(|id| self.board.set_known(id, true));
+        ledger.each_buyer(|product, user, _| self.board.set_buyer(product, user, true));
         for view in ledger.products_from(ProductId(0)) {
             let standing = ledger.standing(view.product).expect("a listed product stands");
-            publisher.post(standing, ledger.at(), None);
+            self.post(standing, ledger.at(), None);
         }
-        publisher.notices(ledger, None);
-        publisher
+        self.notices(ledger, None);
     }
 
     pub(super) fn board(&self) -> &Arc<Board> {

@@ -1,12 +1,12 @@
 //! Raft's `Ready`, duty by duty, in the order its documentation demands; and what applying an entry entails.
 
-use raft::prelude::{Entry, EntryType};
+use raft::prelude::{Entry, EntryType, Message};
 use raft::{ReadState, Ready, StateRole, Storage};
-use sluice_protocol::NodeId;
+use sluice_protocol::{Answer, NodeId};
 
-use super::disk::{Append, HardState, Members, SnapshotMeta};
+use super::disk::{Append, HardState, SnapshotMeta};
 use super::publish::{self, Collector};
-use super::{Actions, Lead, Replica, log};
+use super::{Actions, Lead, Replica, Step, log};
 use crate::fault::{self, Mutant, Stage};
 use crate::flight::Flight;
 use crate::time::Moment;
@@ -34,9 +34,17 @@ impl Replica {
             self.publisher.notices(&mut self.ledger, self.lead.gate());
         }
         let mut ready = self.node.ready();
-        self.follow_role(&ready, actions);
-        let round = self.confirmed_round(&ready.take_read_states());
+        let mut after_sync = ready.take_persisted_messages();
+        // A voter that needs nobody's vote leads before its disk knows the term; it must not lead it twice.
+        if self.durable_term == self.node.raft.term {
+            self.send(ready.take_messages());
+        } else {
+            after_sync.extend(ready.take_messages());
+        }
+        let states = ready.take_read_states();
+        self.note_rounds(&states);
         let entries = ready.take_entries();
+        let reset = self.install(&ready, actions);
         let committed = ready.take_committed_entries();
         if let Some(hard_state) = ready.hs() {
             self.hard_state =
@@ -44,7 +52,7 @@ impl Replica {
         }
         // Raft reads its log through the cache from now on; the disk follows, and raft is told when it has.
         self.node.mut_store().append(&entries);
-        self.order_append(&ready, &entries, actions);
+        self.order_append(&ready, &entries, reset, after_sync, actions);
         let number = ready.number();
         self.node.advance_append_async(ready);
         if fault::is_on(Mutant::AnswerAtAppend) {
@@ -70,71 +78,125 @@ impl Replica {
             self.lead = Lead::Open(self.publisher.open_gate(self.node.raft.term, &self.ledger));
         }
         // After the publication: whoever sees the round sees what it vouches for. A round's index is the commit
-        // index of its start, which has been applied by now: commits are applied in the ready they appear in, before
-        // any read state that rests on them.
-        if let Some((number, index)) = round {
-            assert!(self.ledger.index() >= index, "a read round is confirmed only once its index is applied");
-            self.publisher.board().rounds.confirm(number);
-        }
-    }
-
-    /// Watches raft's role: what begins and ends with a leadership.
-    fn follow_role(&mut self, ready: &Ready, actions: &mut Actions) {
-        let Some(soft) = ready.ss() else { return };
-        self.publisher.board().set_leader(soft.leader_id);
-        let leads = soft.raft_state == StateRole::Leader;
-        match self.lead {
-            Lead::Stopping => {}
-            Lead::No if leads => self.lead = Lead::Elected,
-            Lead::Elected | Lead::CatchingUp | Lead::Open(_) if !leads => {
-                self.publisher.board().set_gate(None);
-                self.lead = Lead::No;
-                self.refuse_waiting(actions);
+        // index of its start; what is committed by others' disks waits for the own one before it is applied.
+        let applied = self.ledger.index();
+        let rounds = &self.publisher.board().rounds;
+        self.rounds_due.retain(|(number, index)| {
+            let is_due = *index <= applied;
+            if is_due {
+                rounds.confirm(*number);
             }
-            _ => {}
+            !is_due
+        });
+    }
+
+    /// Watches raft's role: what begins and ends with a leadership. Terms are compared, not only roles: a stall can
+    /// hide that this node lost the leadership and won it again.
+    pub(super) fn follow_role(&mut self, actions: &mut Actions) {
+        let raft = &self.node.raft;
+        let (term, leads) = (raft.term, raft.state == StateRole::Leader);
+        self.publisher.board().set_leader(raft.leader_id);
+        if matches!(self.lead, Lead::Stopping) {
+            return;
+        }
+        let goes_on = leads && term == self.lead_term;
+        if !matches!(self.lead, Lead::No) && !goes_on {
+            self.publisher.board().set_gate(None);
+            self.lead = Lead::No;
+            self.refuse_waiting(actions);
+            self.transfers.forget_sending();
+            self.abandon_changes();
+            self.rounds_due.clear();
+        }
+        if leads && matches!(self.lead, Lead::No) {
+            (self.lead, self.lead_term) = (Lead::Elected, term);
         }
     }
 
-    fn confirmed_round(&self, states: &[ReadState]) -> Option<(u64, u64)> {
-        let term = self.node.raft.term;
+    /// Read rounds of this term that a quorum has confirmed. They may be answered once their index is applied.
+    fn note_rounds(&mut self, states: &[ReadState]) {
+        let (node, term) = (NodeId(self.config.identity.node), self.node.raft.term);
         let own = states.iter().filter_map(|state| {
-            round_number(&state.request_ctx, NodeId(self.config.identity.node), term)
-                .map(|number| (number, state.index))
+            round_number(&state.request_ctx, node, term).map(|number| (number, state.index))
         });
-        own.max()
+        self.rounds_due.extend(own);
+    }
+
+    /// Puts a snapshot that raft has accepted in the ledger's place. What the log's next durable step is to begin with.
+    fn install(&mut self, ready: &Ready, actions: &mut Actions) -> Option<(u64, u64)> {
+        if ready.snapshot().is_empty() {
+            return None;
+        }
+        let (meta, ledger) = self.transfers.take_loaded().expect("raft was shown only what is loaded");
+        let named = ready.snapshot().get_metadata();
+        assert_eq!((meta.index, meta.term), (named.index, named.term), "raft was shown what is loaded");
+        self.ledger = ledger;
+        self.publisher.replace(&mut self.ledger);
+        let own = self.config.identity.node;
+        self.publisher.board().rounds.set_needless(meta.members.is_alone(own));
+        self.node.mut_store().reset(&meta);
+        self.snapshots = [meta.index; 2];
+        self.log_bytes = 0;
+        self.installing = Some(meta.index);
+        for mut flight in self.pending.behind(meta.index) {
+            flight.gate = None;
+            flight.answer_all(Answer::unknown());
+            actions.settled.push(flight);
+        }
+        actions.applied += 1;
+        let reset = (meta.index, meta.term);
+        self.members = meta.members;
+        Some(reset)
     }
 
     /// Orders what must be durable. A commit index alone need not be: it rides on the next step.
-    fn order_append(&mut self, ready: &Ready, entries: &[Entry], actions: &mut Actions) {
+    fn order_append(
+        &mut self,
+        ready: &Ready,
+        entries: &[Entry],
+        reset: Option<(u64, u64)>,
+        messages: Vec<Message>,
+        actions: &mut Actions,
+    ) {
         let number = ready.number();
         if !ready.must_sync() {
             match self.appends.back_mut() {
                 // Raft counts readies as persisted in order, so this one is when the step under way is.
-                Some((_, covered)) => *covered = number,
-                None => self.idle_ready = Some(number),
+                Some(step) => {
+                    step.ready = number;
+                    self.held.push_back((step.number, messages));
+                }
+                None => {
+                    self.idle_ready = Some(number);
+                    self.send(messages);
+                }
             }
             return;
         }
         self.last_append += 1;
-        self.appends.push_back((self.last_append, number));
+        let step = Step { number: self.last_append, ready: number, term: self.hard_state.term };
+        self.appends.push_back(step);
+        self.held.push_back((self.last_append, messages));
         actions.appends.push((
             self.last_append,
             Append {
                 hard_state: Some(self.hard_state),
                 entries: entries.iter().map(log::to_disk).collect(),
                 compact_to: self.snapshots[usize::from(!fault::is_on(Mutant::CompactToNewest))],
-                reset: None,
+                reset,
             },
         ));
     }
 
     fn apply(&mut self, entry: &Entry, actions: &mut Actions) {
-        assert_eq!(entry.get_entry_type(), EntryType::EntryNormal, "membership changes are not proposed yet");
+        // Of a membership change the ledger learns only that the index has passed.
+        let is_change = entry.get_entry_type() != EntryType::EntryNormal;
+        let data: &[u8] = if is_change { &[] } else { &entry.data };
         let mut answers = std::mem::take(&mut self.answers);
         let mut collector =
             Collector { board: self.publisher.board(), answers: &mut answers, credits: &mut self.credits };
         self.ledger
-            .apply(entry.index, entry.term, &entry.data, &mut collector)
+            .apply(entry.index, entry.term, data, &mut collector)
             .expect("an entry was checked when it was proposed or recovered");
         self.log_bytes += entry.data.len() as u64;
         if let Some(gate) = self.lead.gate() {
@@ -149,19 +211,18 @@ impl Replica {
             flight.answer_all(self.publisher.board().shut());
             actions.settled.push(flight);
         }
-        let own_no_op = entry.data.is_empty() && entry.term == self.node.raft.term;
+        if is_change {
+            self.apply_change(entry);
+        }
+        self.decide_changes(entry.index, entry.term);
+        let own_no_op = !is_change && entry.data.is_empty() && entry.term == self.node.raft.term;
         if own_no_op && matches!(self.lead, Lead::Elected) {
             self.lead = Lead::CatchingUp;
         }
     }
 
     /// Hands an entry's answers to its flights, in the order in which it was made of them.
-    fn distribute(
-        &mut self,
-        flights: Vec<Box<Flight>>,
-        answers: &mut Vec<sluice_protocol::Answer>,
-        actions: &mut Actions,
-    ) {
+    fn distribute(&mut self, flights: Vec<Box<Flight>>, answers: &mut Vec<Answer>, actions: &mut Actions) {
         let mut answers = answers.drain(..);
         for mut flight in flights {
             let mine: Vec<_> = answers.by_ref().take(flight.len()).collect();
@@ -174,15 +235,6 @@ impl Replica {
     /// The facts of a snapshot at `index`, which is applied.
     pub(super) fn snapshot_meta(&self, index: u64) -> SnapshotMeta {
         let term = self.node.store().term(index).expect("what is applied is in the log or just before it");
-        let members = self.node.raft.prs().conf().to_conf_state();
-        SnapshotMeta {
-            index,
-            term,
-            members: Members {
-                voters: members.voters.clone(),
-                learners: members.learners.clone(),
-                ..Members::default()
-            },
-        }
+        SnapshotMeta { index, term, members: self.members.clone() }
     }
 }

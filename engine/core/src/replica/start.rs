@@ -20,6 +20,8 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// The log; entries that the snapshot contains are ignored.
     pub entries: Vec<LogEntry>,
+    /// The index of the received snapshot that the log was last reset to; 0 = never. The log may be empty behind it.
+    pub log_base: u64,
 }
 
 /// Why a replica cannot start from what was recovered. Nothing has been changed.
@@ -57,12 +59,16 @@ pub enum StartError {
 }
 
 /// The entries behind the snapshot, if snapshot and log fit together and every entry can be read.
-pub(super) fn fitting(snapshot: &SnapshotMeta, entries: Vec<LogEntry>) -> Result<Vec<LogEntry>, StartError> {
+pub(super) fn fitting(
+    snapshot: &SnapshotMeta,
+    entries: Vec<LogEntry>,
+    log_base: u64,
+) -> Result<Vec<LogEntry>, StartError> {
     if let Some(first) = entries.first().filter(|first| first.index > snapshot.index + 1) {
         return Err(StartError::Gap { snapshot: snapshot.index, first: first.index });
     }
-    // The log is kept from the older of two snapshots on, so it is never empty behind a newer one.
-    let last = entries.last().map_or(0, |last| last.index);
+    // The log is kept from the older of two snapshots on, so it is never empty behind a newer one of its own.
+    let last = entries.last().map_or(log_base, |last| last.index);
     if last < snapshot.index {
         return Err(StartError::ShortLog { snapshot: snapshot.index, last });
     }

@@ -1,9 +1,13 @@
-//! What is done with what peers say.
+//! What is done with what peers say, and what is said to them outside raft.
 
+use raft::StateRole;
+use raft::prelude::{Message, MessageType};
 use thiserror::Error;
 
 use super::Replica;
-use super::peer::{Envelope, Refusal};
+use super::peer::acquaintance::Verdict;
+use super::peer::{self, Body, Chunk, Envelope, Hello, Identity, Refusal};
+use super::transfer::ChunkRead;
 
 /// Why a process must end itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -16,6 +20,11 @@ pub enum StopReason {
         /// Why.
         refusal: Refusal,
     },
+    /// The leader knows of entries that this node acknowledged and does not have.
+    #[error(
+        "this node has lost log entries that it had acknowledged: join with an empty data directory under a new id"
+    )]
+    LostLog,
     /// Its removal was applied here.
     #[error("this node was removed from the cluster")]
     Removed,
@@ -24,13 +33,148 @@ pub enum StopReason {
     DiskFailed,
 }
 
+/// What is to be handed out with the next actions.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) messages: Vec<Envelope>,
+    pub(super) reads: Vec<ChunkRead>,
+    pub(super) writes: Vec<Chunk>,
+}
+
 impl Replica {
     /// Takes a message from a peer.
-    pub fn receive(&mut self, _envelope: Envelope) {}
+    pub fn receive(&mut self, envelope: Envelope) {
+        let Envelope { from, to, body } = envelope;
+        if self.stop.is_some() || to != self.config.identity.node {
+            return;
+        }
+        match body {
+            Body::Hello(hello) => {
+                let verdict = self.acquaintances.greet(&from, hello, &self.members);
+                self.respond(&from, verdict);
+            }
+            Body::Welcome { nonce } if nonce == self.config.identity.nonce => {
+                self.strangers.retain(|node| *node != from.node);
+            }
+            Body::WhoAreYou { nonce } if nonce == self.config.identity.nonce => self.say_hello(from.node),
+            Body::Refused { nonce, refusal } if nonce == self.config.identity.nonce => {
+                self.refused(&from, refusal);
+            }
+            Body::Welcome { .. } | Body::WhoAreYou { .. } | Body::Refused { .. } => {}
+            Body::Raft(_) | Body::Chunk(_) | Body::ChunkAck { .. } => {
+                match self.acquaintances.judge(&from, &self.members) {
+                    Verdict::Pass => self.take(from.node, body),
+                    verdict => self.respond(&from, verdict),
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, from: u64, body: Body) {
+        match body {
+            Body::Raft(message) => self.step_raft(from, *message),
+            Body::Chunk(chunk) => self.chunk_came(from, chunk),
+            Body::ChunkAck { image, have } => self.chunk_acknowledged(from, image, have),
+            _ => unreachable!("the rest was looked at before"),
+        }
+    }
+
+    fn respond(&mut self, from: &Identity, verdict: Verdict) {
+        let nonce = from.nonce;
+        match verdict {
+            Verdict::Pass => self.say(from.node, Body::Welcome { nonce }),
+            Verdict::Ask => self.say(from.node, Body::WhoAreYou { nonce }),
+            Verdict::Refuse(refusal) => self.say(from.node, Body::Refused { nonce, refusal }),
+            Verdict::Ignore => {}
+        }
+    }
+
+    /// A peer says that this process must not take part.
+    fn refused(&mut self, from: &Identity, refusal: Refusal) {
+        let is_of_ours = from.cluster == self.config.identity.cluster;
+        // A stranger of another cluster may be wrong about where it is. Only a node that is nowhere yet believes it.
+        let is_believed = match refusal {
+            Refusal::OtherCluster => self.members.is_empty(),
+            _ => is_of_ours && !self.members.removed.contains(&from.node),
+        };
+        if is_believed {
+            self.stop = Some(StopReason::Refused { by: from.node, refusal });
+        }
+    }
+
+    pub(super) fn say(&mut self, to: u64, body: Body) {
+        self.outbox.messages.push(Envelope { from: self.config.identity, to, body });
+    }
+
+    pub(super) fn say_hello(&mut self, to: u64) {
+        let hello = Hello { term: self.hard_state.term, last_index: self.node.raft.raft_log.last_index() };
+        self.say(to, Body::Hello(hello));
+    }
+
+    fn step_raft(&mut self, from: u64, mut message: Message) {
+        let kind = message.get_msg_type();
+        if message.from != from || message.to != self.config.identity.node || !peer::travels(kind) {
+            return;
+        }
+        use MessageType::{
+            MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgRequestPreVote, MsgRequestPreVoteResponse,
+            MsgRequestVote, MsgSnapshot, MsgTimeoutNow,
+        };
+        match kind {
+            // Just started: it may have promised its patience to a leader and forgotten.
+            MsgRequestVote | MsgRequestPreVote | MsgTimeoutNow if self.quarantine > 0 => return,
+            // Without members it cannot know who voted for what it is sent: only a snapshot says so.
+            MsgAppend if self.members.is_empty() => return self.ask_for_snapshot(&message),
+            MsgSnapshot => {
+                let wanted = message.get_snapshot().get_metadata();
+                let Some(meta) = self.transfers.loaded(wanted.index, wanted.term) else { return };
+                let conf = meta.members.to_conf_state();
+                *message.mut_snapshot().mut_metadata().mut_conf_state() = conf;
+            }
+            MsgHeartbeat if self.has_lost(&message) => {
+                self.stop = Some(StopReason::LostLog);
+                return;
+            }
+            _ => {}
+        }
+        // The term of a pre-vote is one that nobody is in yet.
+        if !matches!(kind, MsgRequestPreVote | MsgRequestPreVoteResponse) {
+            self.acquaintances.heard_in(from, message.term);
+        }
+        let (reject, was_append) = (message.reject, kind == MsgAppendResponse);
+        // An error says that the message is of no use: from a node that is no member, for instance.
+        let _ = self.node.step(message);
+        if was_append && !reject && self.node.raft.state == StateRole::Leader {
+            let committed = self.node.raft.raft_log.committed;
+            if let Some(progress) = self.node.raft.prs().get(from) {
+                self.acquaintances.acknowledged(from, progress.matched.min(committed));
+            }
+        }
+        self.draw_election_timeout();
+    }
+
+    /// A leader tells a follower of no commit beyond what that follower acknowledged.
+    fn has_lost(&self, heartbeat: &Message) -> bool {
+        let raft = &self.node.raft;
+        heartbeat.term >= raft.term && heartbeat.commit > raft.raft_log.last_index()
+    }
+
+    /// Answers an append as a follower that needs a snapshot first.
+    fn ask_for_snapshot(&mut self, append: &Message) {
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgAppendResponse);
+        (message.from, message.to, message.term) = (append.to, append.from, append.term);
+        (message.index, message.reject, message.request_snapshot) = (append.index, true, 1);
+        self.say(append.from, Body::Raft(Box::new(message)));
+    }
 
     /// The transport knows that messages to `node` do not arrive.
-    pub fn unreachable(&mut self, _node: u64) {}
+    pub fn unreachable(&mut self, node: u64) {
+        self.node.report_unreachable(node);
+    }
 
     /// A write or a sync of the log failed. Nothing is ever said again.
-    pub fn disk_failed(&mut self) {}
+    pub fn disk_failed(&mut self) {
+        self.stop = Some(StopReason::DiskFailed);
+    }
 }

@@ -1,14 +1,30 @@
 //! Snapshots on their way to a peer that has fallen behind, and from one.
+//!
+//! When raft wants to send a snapshot, its message waits here while the newest snapshot's file travels in chunks: one
+//! under way at a time, each answered with how much the peer holds, so that a lost one is sent again and a peer that
+//! was restarted goes on where it was. When the peer holds all of it, durable and checked, raft's message follows and
+//! raft is told that the snapshot arrived. Whatever ends a transfer otherwise is told to raft as a failure.
+//!
+//! Deliberately not here: files. The shell reads and writes them.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use raft::prelude::Message;
+use raft::{SnapshotStatus, StateRole};
 
 use super::Replica;
 use super::disk::SnapshotMeta;
-use super::peer::ImageId;
+use super::peer::{Body, Chunk, ImageId};
 use crate::ledger::Ledger;
 
 /// Bytes of a snapshot file in one message.
 pub const CHUNK_LEN: usize = 64 * 1024;
+
+/// Ticks without an answer after which a chunk is sent again.
+const RESEND_TICKS: u32 = 5;
+/// Ticks without an answer after which a transfer has failed.
+const FAILED_TICKS: u32 = 40;
 
 /// A part of a snapshot file that a peer needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +37,167 @@ pub struct ChunkRead {
     pub offset: u64,
 }
 
+/// A snapshot on its way to a peer.
+#[derive(Debug)]
+struct Sending {
+    /// Raft's message, for the end.
+    message: Message,
+    /// Known once the first part was read.
+    image: Option<ImageId>,
+    /// Where the part under way begins.
+    offset: u64,
+    silent_ticks: u32,
+}
+
+/// A snapshot on its way from a peer.
+#[derive(Debug)]
+struct Receiving {
+    from: u64,
+    image: ImageId,
+    /// Bytes from its start that are written aside.
+    have: u64,
+    /// Once it is whole.
+    loaded: Option<(SnapshotMeta, Ledger)>,
+}
+
+/// Both.
+#[derive(Debug, Default)]
+pub(super) struct Transfers {
+    sending: BTreeMap<u64, Sending>,
+    receiving: Option<Receiving>,
+}
+
+impl Transfers {
+    /// Nothing is sent any more: this node does not lead.
+    pub(super) fn forget_sending(&mut self) {
+        self.sending.clear();
+    }
+
+    /// The snapshot of this index and term, if it was received whole.
+    pub(super) fn loaded(&self, index: u64, term: u64) -> Option<&SnapshotMeta> {
+        let (meta, _) = self.receiving.as_ref()?.loaded.as_ref()?;
+        (meta.index == index && meta.term == term).then_some(meta)
+    }
+
+    /// Takes what was received.
+    pub(super) fn take_loaded(&mut self) -> Option<(SnapshotMeta, Ledger)> {
+        self.receiving.take()?.loaded
+    }
+}
+
 impl Replica {
-    /// What was asked for in `Actions::chunk_reads`; `None` if that snapshot is not there any more or cannot be read.
-    pub fn chunk_read(&mut self, _wanted: ChunkRead, _read: Option<(ImageId, SnapshotMeta, Bytes)>) {}
+    /// What was asked for in [`super::Actions::chunk_reads`], from [`ChunkRead::offset`] on; `None` if that snapshot is
+    /// not there any more or cannot be read.
+    pub fn chunk_read(&mut self, wanted: ChunkRead, read: Option<(ImageId, SnapshotMeta, Bytes)>) {
+        let Some(sending) = self.transfers.sending.get_mut(&wanted.to) else { return };
+        let index = sending.message.get_snapshot().get_metadata().index;
+        if (wanted.index, wanted.offset) != (index, sending.offset) {
+            return;
+        }
+        match read {
+            Some((image, meta, bytes)) => {
+                sending.image = Some(image);
+                let chunk = Chunk { image, meta, offset: wanted.offset, bytes };
+                self.say(wanted.to, Body::Chunk(chunk));
+            }
+            None => self.end_sending(wanted.to, SnapshotStatus::Failure),
+        }
+    }
 
     /// Of this file, `have` bytes from its start have been written aside. They need not be durable.
-    pub fn chunk_stored(&mut self, _image: ImageId, _have: u64) {}
+    pub fn chunk_stored(&mut self, image: ImageId, have: u64) {
+        if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
+            receiving.have = have;
+            let from = receiving.from;
+            self.say(from, Body::ChunkAck { image, have });
+        }
+    }
 
     /// This file is whole, checked, loaded and durable, beside the node's own snapshots: the node recovers from it once
-    /// an `Append` resets the log to its index.
-    pub fn image_received(&mut self, _image: ImageId, _meta: SnapshotMeta, _ledger: Ledger) {}
+    /// an [`super::disk::Append`] resets the log to its index.
+    pub fn image_received(&mut self, image: ImageId, meta: SnapshotMeta, ledger: Ledger) {
+        if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
+            receiving.have = image.len;
+            receiving.loaded = Some((meta, ledger));
+            let from = receiving.from;
+            self.say(from, Body::ChunkAck { image, have: image.len });
+        }
+    }
+
+    /// Begins to send what raft's message names.
+    pub(super) fn begin_sending(&mut self, message: Message) {
+        let (to, index) = (message.to, message.get_snapshot().get_metadata().index);
+        self.transfers.sending.insert(to, Sending { message, image: None, offset: 0, silent_ticks: 0 });
+        self.outbox.reads.push(ChunkRead { to, index, offset: 0 });
+    }
+
+    /// A peer says how much it holds.
+    pub(super) fn chunk_acknowledged(&mut self, from: u64, image: ImageId, have: u64) {
+        let Some(sending) = self.transfers.sending.get_mut(&from) else { return };
+        if sending.image != Some(image) || have > image.len {
+            return;
+        }
+        if have == image.len {
+            return self.end_sending(from, SnapshotStatus::Finish);
+        }
+        // The same part is sent again only after a while, so that an answer that comes twice is not sent twice as much.
+        if have != sending.offset {
+            (sending.offset, sending.silent_ticks) = (have, 0);
+            self.outbox.reads.push(ChunkRead { to: from, index: image.index, offset: have });
+        }
+    }
+
+    fn end_sending(&mut self, to: u64, status: SnapshotStatus) {
+        let Some(sending) = self.transfers.sending.remove(&to) else { return };
+        if self.node.raft.state != StateRole::Leader || self.node.raft.term != sending.message.term {
+            return;
+        }
+        if status == SnapshotStatus::Finish {
+            self.say(to, Body::Raft(Box::new(sending.message)));
+        }
+        self.node.report_snapshot(to, status);
+    }
+
+    /// One tick for what is being sent: again, or given up.
+    pub(super) fn tick_transfers(&mut self) {
+        let mut failed = Vec::new();
+        for (to, sending) in &mut self.transfers.sending {
+            sending.silent_ticks += 1;
+            if sending.silent_ticks >= FAILED_TICKS {
+                failed.push(*to);
+            } else if sending.silent_ticks.is_multiple_of(RESEND_TICKS) {
+                let index = sending.message.get_snapshot().get_metadata().index;
+                self.outbox.reads.push(ChunkRead { to: *to, index, offset: sending.offset });
+            }
+        }
+        for to in failed {
+            self.end_sending(to, SnapshotStatus::Failure);
+        }
+    }
+
+    /// A part of a snapshot's file came from a peer.
+    pub(super) fn chunk_came(&mut self, from: u64, chunk: Chunk) {
+        let image = chunk.image;
+        if image.index <= self.ledger.index() {
+            // What is in it is here: raft's message will tell the leader so.
+            return self.say(from, Body::ChunkAck { image, have: image.len });
+        }
+        let known = self.transfers.receiving.as_mut().filter(|known| known.image == image);
+        let Some(receiving) = known else {
+            if chunk.offset == 0 {
+                self.transfers.receiving = Some(Receiving { from, image, have: 0, loaded: None });
+                self.outbox.writes.push(chunk);
+            } else {
+                self.say(from, Body::ChunkAck { image, have: 0 });
+            }
+            return;
+        };
+        receiving.from = from;
+        if receiving.loaded.is_none() && chunk.offset == receiving.have {
+            self.outbox.writes.push(chunk);
+        } else {
+            let have = receiving.have;
+            self.say(from, Body::ChunkAck { image, have });
+        }
+    }
 }

@@ -103,6 +103,7 @@ impl TestNode {
             ledger,
             hard_state: disk.hard_state,
             entries: disk.entries.clone(),
+            log_base: 0,
         };
         let identity = Identity { cluster: ClusterId(5), node: 1, incarnation: 1, boot: 1, nonce: 1 };
         let config = ReplicaConfig { identity, seed: 1, stripes: 2, snapshot_every_bytes };

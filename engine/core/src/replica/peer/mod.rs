@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use super::disk::SnapshotMeta;
 
+pub(super) use self::wire::travels;
 pub use self::wire::{MESSAGE_LEN_MAX, WireError};
 
 /// Who a process is, to its peers.
