@@ -1,8 +1,25 @@
 //! Sluice's simulator: whole clusters of the real core on one thread, under virtual time, with a network and disks that
 //! fail in every way they may, and judges that know every answer ever given. One seed decides everything.
 //!
+//! - [`random`]: the only source of chance
+//! - [`clock`], [`net`], [`disk`]: what a node has around it
+//! - [`plan`], [`nemesis`]: what a run is, and what goes wrong in it
+//! - `workload`: clients
+//! - [`world`]: all of it together, event by event
 //! - [`history`]: what clients sent and heard
 //! - [`checkers`]: the invariants, one file each
+//! - [`coverage`], [`trace`]: what a run has been through
 
 pub mod checkers;
+pub mod clock;
+pub mod coverage;
+pub mod disk;
 pub mod history;
+pub mod nemesis;
+pub mod net;
+pub mod panics;
+pub mod plan;
+pub mod random;
+pub mod trace;
+mod workload;
+pub mod world;

@@ -76,8 +76,8 @@ pub struct SimDisk {
     snapshots: BTreeMap<u64, SnapshotFile>,
     /// A file that a peer sends: its name, and what has been written of it. Never synced.
     receiving: Option<(ImageId, Vec<u8>)>,
-    /// A received file that is whole and synced.
-    received: Option<SnapshotFile>,
+    /// Received files that are whole and synced, by index and term. One of them may take the place of all others.
+    received: BTreeMap<(u64, u64), SnapshotFile>,
     /// Somebody has taken from it what was synced, by rot, a lie or another copy: it may be refused.
     pub is_harmed: bool,
 }
@@ -91,7 +91,7 @@ impl SimDisk {
             log: Log::default(),
             snapshots: BTreeMap::from([(genesis.id.index, genesis)]),
             receiving: None,
-            received: None,
+            received: BTreeMap::new(),
             is_harmed: false,
         }
     }
@@ -110,8 +110,9 @@ impl SimDisk {
     }
 
     fn adopt(&mut self, index: u64, term: u64) {
-        if let Some(file) = self.received.take_if(|file| (file.id.index, file.id.term) == (index, term)) {
+        if let Some(file) = self.received.remove(&(index, term)) {
             self.snapshots = BTreeMap::from([(index, file)]);
+            self.received.retain(|(later, _), _| *later > index);
         }
     }
 
@@ -159,7 +160,7 @@ impl SimDisk {
     pub fn receive(&mut self, image: ImageId) -> Option<SnapshotFile> {
         let (id, bytes) = self.receiving.take_if(|(id, _)| *id == image)?;
         let file = SnapshotFile::received(id, bytes)?;
-        self.received = Some(file.clone());
+        self.received.insert((image.index, image.term), file.clone());
         Some(file)
     }
 
@@ -172,7 +173,7 @@ impl SimDisk {
         self.receiving = None;
         let (reset_index, reset_term) = kept.reset;
         self.adopt(reset_index, reset_term);
-        self.received = None;
+        self.received.clear();
         let first = kept.entries.first().map_or(u64::MAX, |entry| entry.index);
         // An older snapshot serves if the log reaches back to it; without a log there is nothing to reach.
         let reaches = |index: u64| first == u64::MAX || index + 1 >= first;
@@ -195,6 +196,7 @@ impl SimDisk {
             ledger,
             hard_state: kept.hard_state,
             entries: kept.entries,
+            log_base: reset_index,
         };
         Ok(Found { boot: self.boot, recovered })
     }
