@@ -9,7 +9,9 @@
 //! - [`history`]: what clients sent and heard
 //! - [`checkers`]: the invariants, one file each
 //! - [`coverage`], [`trace`]: what a run has been through
+//! - [`campaign`]: many runs
 
+pub mod campaign;
 pub mod checkers;
 pub mod clock;
 pub mod coverage;

@@ -16,8 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sluice_protocol::Kind;
 
-pub(crate) use self::jobs::goods;
-pub(crate) use self::talk::{Sending, Steer};
+pub(crate) use self::talk::Steer;
 use crate::history::{Ask, CallId};
 use crate::plan::Plan;
 use crate::random::Random;

@@ -17,8 +17,8 @@ impl World {
     fn watch_applies(&mut self, number: usize) {
         let loaded = self.is_loaded(number);
         let now_us = self.now_us();
-        let Some(process) = &mut self.hosts[number].process else { return };
         let (alias, node) = (self.hosts[number].alias, self.hosts[number].node);
+        let Some(process) = &mut self.hosts[number].process else { return };
         if std::mem::take(&mut process.truncated) {
             self.coverage.hit(Path::Truncated);
         }
@@ -63,8 +63,8 @@ impl World {
     fn watch_leadership(&mut self, number: usize) {
         let loaded = self.is_loaded(number);
         let now_us = self.now_us();
-        let Some(process) = &mut self.hosts[number].process else { return };
         let (alias, node) = (self.hosts[number].alias, self.hosts[number].node);
+        let Some(process) = &mut self.hosts[number].process else { return };
         let status = process.replica.status();
         let leads = status.leader == node;
         let watching = process.is_watching();
