@@ -2,7 +2,9 @@
 //! fail in every way they may, and judges that know every answer ever given. One seed decides everything.
 //!
 //! - [`history`]: what clients sent and heard
+//! - [`model`]: the service, naively
 //! - [`checkers`]: the invariants, one file each
 
 pub mod checkers;
 pub mod history;
+pub mod model;
