@@ -8,6 +8,15 @@ use super::state::{Kind, Record};
 use super::turn::{Swept, Told, Turn};
 use crate::history::Verb;
 
+/// What stands in the way.
+#[derive(Clone, Copy, Debug)]
+enum Lack {
+    /// The user's limit.
+    Allowance,
+    /// Stock.
+    Units,
+}
+
 impl Turn<'_> {
     /// Carries out the groups of a batch, in order.
     pub(super) fn groups(&mut self, batch: &ArchivedBatch) -> Vec<Told> {
@@ -90,9 +99,10 @@ impl Turn<'_> {
         if let Some(answer) = refusal {
             return self.refuse(item.id, record, answer);
         }
-        let hold_ms = u64::from(self.state.products[&item.product].terms.hold_ms);
+        let hold_ms = self.state.products[&item.product].terms.hold_ms;
         record.state = Standing::Held;
-        record.deadline_ms = self.at.time_ms.saturating_add(hold_ms);
+        record.order.0 = hold_ms;
+        record.deadline_ms = self.at.time_ms.saturating_add(u64::from(hold_ms));
         record.sequence = self.event();
         self.take(item.product, item.user, u64::from(item.quantity));
         self.state.products.get_mut(&item.product).expect("it was just seen").held +=
@@ -113,22 +123,29 @@ impl Turn<'_> {
         if product.terms.closes_ms != 0 && at.time_ms >= product.terms.closes_ms {
             return Ok(Some(Answer::closed(at, product.terms.closes_ms)));
         }
-        let limit = product.terms.per_user_limit;
-        // Whoever has nothing gets nothing back by a sweep.
-        let done = |turn: &Self| {
-            turn.allows(item.product, item.user, units) || turn.user_has(item.product, item.user) == 0
-        };
-        match self.sweep(item.product, done) {
-            Swept::Enough if self.allows(item.product, item.user, units) => {}
-            Swept::Enough | Swept::TooLittle => {
+        match self.lacking(item.product, item.user, units)? {
+            None => Ok(None),
+            Some(Lack::Allowance) => {
                 let has = self.user_has(item.product, item.user);
-                return Ok(Some(Answer::limit_reached(at, limit, has)));
+                Ok(Some(Answer::limit_reached(at, product.terms.per_user_limit, has)))
             }
+            Some(Lack::Units) => Ok(Some(self.shortage(item.product))),
+        }
+    }
+
+    /// What keeps a user from units of a product once all that is due and could help is swept; the error is that it
+    /// cannot be known yet.
+    fn lacking(&mut self, product: u64, user: u64, units: u64) -> Result<Option<Lack>, Answer> {
+        // Whoever has nothing gets nothing back by a sweep.
+        let done = |turn: &Self| turn.allows(product, user, units) || turn.user_has(product, user) == 0;
+        match self.sweep(product, done) {
+            Swept::Enough if self.allows(product, user, units) => {}
+            Swept::Enough | Swept::TooLittle => return Ok(Some(Lack::Allowance)),
             Swept::Exhausted => return Err(Answer::busy(SWEEP_RETRY_MS)),
         }
-        match self.sweep(item.product, |turn| turn.state.products[&item.product].suffices(units)) {
+        match self.sweep(product, |turn| turn.state.products[&product].suffices(units)) {
             Swept::Enough => Ok(None),
-            Swept::TooLittle => Ok(Some(self.shortage(item.product))),
+            Swept::TooLittle => Ok(Some(Lack::Units)),
             Swept::Exhausted => Err(Answer::busy(SWEEP_RETRY_MS)),
         }
     }
@@ -227,16 +244,13 @@ impl Turn<'_> {
         }
         let units = u64::from(record.quantity);
         let (product, user) = (record.product, record.user);
-        let swept = self.sweep(product, |turn| {
-            turn.state.products[&product].suffices(units) && turn.allows(product, user, units)
-        });
-        match swept {
-            Swept::Exhausted => return Answer::busy(SWEEP_RETRY_MS),
-            Swept::TooLittle => {
+        match self.lacking(product, user, units) {
+            Err(busy) => return busy,
+            Ok(Some(_)) => {
                 self.state.records.get_mut(&id).expect("it was just seen").settled = true;
                 return expired;
             }
-            Swept::Enough => {}
+            Ok(None) => {}
         }
         let sequence = self.event();
         self.take(product, user, units);

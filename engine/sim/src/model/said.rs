@@ -39,7 +39,7 @@ impl Timeline {
                 self.expect(reply, &self.product_reply(item.product().0, answer.at()))?;
             }
             (Ask::List(item), _) if !is_allowed(item) => {
-                self.expect(&answer, &wrong_limit(item, answer.at()))?
+                self.expect(&answer, &wrong_limit(item, answer.at()))?;
             }
             _ => return Err(self.not_in_the_log(ask, &answer)),
         }

@@ -93,8 +93,8 @@ pub struct Record {
     pub refused_with: Option<Status>,
     /// Its place in the line of those that will be forgotten; 0 = in none.
     pub place: u64,
-    /// Counts the records made, to order what is due at the same time.
-    pub made: u64,
+    /// Orders what is due at the same time: how long it was to be held, then which record was made first.
+    pub order: (u32, u64),
 }
 
 impl Record {
@@ -150,9 +150,9 @@ pub struct State {
     /// Units by product and user, held and confirmed together; none of 0.
     pub(super) units: BTreeMap<(u64, u64), u64>,
     /// Holds that no sweep has ended: product, deadline, order, id.
-    pub(super) holds: BTreeSet<(u64, u64, u64, u128)>,
+    pub(super) holds: BTreeSet<(u64, u64, (u32, u64), u128)>,
     /// The same by deadline, place of the product, order, id.
-    pub(super) agenda: BTreeSet<(u64, usize, u64, u128)>,
+    pub(super) agenda: BTreeSet<(u64, usize, (u32, u64), u128)>,
     /// Places in the line of what will be forgotten: since when it is over, and the id. Strictly in the order in which
     /// outcomes ended, so one that waits keeps those behind it.
     pub(super) line: BTreeMap<u64, (u64, u128)>,
@@ -223,8 +223,8 @@ impl State {
 
     /// When the first hold of a product ends; 0 = none.
     pub fn earliest_ms(&self, product: u64) -> u64 {
-        let first = (product, 0, 0, 0);
-        let last = (product, u64::MAX, u64::MAX, u128::MAX);
+        let first = (product, 0, (0, 0), 0);
+        let last = (product, u64::MAX, (u32::MAX, u64::MAX), u128::MAX);
         self.holds.range(first..=last).next().map_or(0, |(_, deadline_ms, ..)| *deadline_ms)
     }
 

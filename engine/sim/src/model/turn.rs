@@ -135,7 +135,7 @@ impl<'a> Turn<'a> {
             settled: false,
             refused_with: None,
             place: 0,
-            made: self.state.made,
+            order: (0, self.state.made),
         }
     }
 
@@ -153,11 +153,11 @@ impl<'a> Turn<'a> {
     }
 
     fn hold(&mut self, id: u128, record: &Record) {
-        self.state.holds.insert((record.product, record.deadline_ms, record.made, id));
+        self.state.holds.insert((record.product, record.deadline_ms, record.order, id));
         self.state.agenda.insert((
             record.deadline_ms,
             self.state.products[&record.product].place,
-            record.made,
+            record.order,
             id,
         ));
     }
@@ -167,11 +167,11 @@ impl<'a> Turn<'a> {
         let sequence = self.event();
         let record = self.state.records.get_mut(&id).expect("it is held");
         assert_eq!(record.state, Standing::Held, "a hold ends once");
-        self.state.holds.remove(&(record.product, record.deadline_ms, record.made, id));
+        self.state.holds.remove(&(record.product, record.deadline_ms, record.order, id));
         self.state.agenda.remove(&(
             record.deadline_ms,
             self.state.products[&record.product].place,
-            record.made,
+            record.order,
             id,
         ));
         (record.state, record.sequence, record.ended_ms) = (state, sequence, ended_ms);
@@ -227,7 +227,7 @@ impl<'a> Turn<'a> {
                 (0, _) => self.sweeps_left -= 1,
                 _ => own -= 1,
             }
-            let first = (product, 0, 0, 0);
+            let first = (product, 0, (0, 0), 0);
             let (.., id) = *self.state.holds.range(first..).next().expect("there is an earliest one");
             self.expire(id);
         }
