@@ -16,5 +16,6 @@ mod timeline;
 mod turn;
 
 pub use self::state::{Kind, Product, Record, State};
+pub(crate) use self::timeline::checksum;
 pub use self::timeline::{Said, Step, Timeline};
 pub use self::turn::{Changed, Told, Turn};
