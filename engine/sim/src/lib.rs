@@ -7,6 +7,7 @@
 //! - `workload`: clients
 //! - [`world`]: all of it together, event by event
 //! - [`history`]: what clients sent and heard
+//! - [`model`]: the service, naively
 //! - [`checkers`]: the invariants, one file each
 //! - [`coverage`], [`trace`]: what a run has been through
 //! - [`campaign`]: many runs
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod coverage;
 pub mod disk;
 pub mod history;
+pub mod model;
 pub mod nemesis;
 pub mod net;
 pub mod panics;

@@ -92,3 +92,11 @@ pub struct Tally {
     /// The highest index applied anywhere.
     pub committed: u64,
 }
+
+/// The error of a checker.
+macro_rules! violation {
+    ($checker:literal, $($what:tt)+) => {
+        Err($crate::checkers::Violation { checker: $checker, what: format!($($what)+) })
+    };
+}
+pub(super) use violation;
