@@ -111,3 +111,37 @@ proptest! {
         side_by_side(settings, entries);
     }
 }
+
+/// Runs the property above with a known bug of the ledger switched on, in a process of its own.
+fn is_noticed(mutant: &str) -> bool {
+    let this = std::env::current_exe().unwrap();
+    let child = std::process::Command::new(this)
+        .args(["the_model_and_the_ledger_agree", "--exact"])
+        .env("SLUICE_MUTANTS", mutant)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(said.contains("1 passed") || said.contains("Test failed: "), "it ran: {said}");
+    assert!(!said.contains("there is no mutant"), "{mutant}");
+    !child.status.success()
+}
+
+#[test]
+fn known_bugs_of_the_ledger_are_noticed() {
+    let mutants = [
+        "refuse_before_sweep",
+        "limit_not_given_back",
+        "conflict_unnoticed",
+        "held_until_swept",
+        "expiry_not_settled",
+        "no_tombstone",
+        "term_unchecked",
+        "refusal_forgotten",
+        "restock_forgotten",
+        "time_falls",
+        "time_jumps",
+    ];
+    assert!(!is_noticed(""), "nothing is wrong with the ledger as it is");
+    let missed: Vec<_> = mutants.into_iter().filter(|mutant| !is_noticed(mutant)).collect();
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
+}

@@ -26,6 +26,7 @@ pub mod quorum;
 pub mod raft;
 pub mod replicas;
 pub mod search;
+mod sequential;
 mod setup;
 pub mod time;
 

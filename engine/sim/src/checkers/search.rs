@@ -1,24 +1,223 @@
-//! Linearizability once more.
-use super::Violation;
-use crate::history::Call;
-use crate::model::Timeline;
+//! Invariant 3 once more, for small runs: is there any order of the calls, each between its request and its answer, in
+//! which a single naive server would have given these answers? (Wing and Gong, 1993; with Lowe's memory of what was tried.)
+//!
+//! It looks neither at the index of an answer nor at sequences, so that this evidence is not trusted; the time in an
+//! answer serves only to tell which holds were over. Calls that were not answered may have happened at any time after they
+//! were sent, or never; where one stands in the log, that tells what time it was. One search for each set of products
+//! and ids that hang together.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+
 use sluice_core::ledger::settings::Settings;
+use sluice_protocol::Status;
+
+use super::Violation;
+use super::sequential::{Op, after};
+use super::setup::violation;
+use crate::history::{Ask, Call, Verb};
+use crate::model::{State, Timeline};
+
+/// A set of more calls is not searched.
+const OPS_MAX: usize = 400;
+/// Steps after which a search is given up, undecided.
+const STEPS_MAX: usize = 400_000;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Search {
-    /// Partitions searched.
+    /// Sets of calls for which an order was found.
     pub checks: u64,
+    /// Sets that were too large, or took too long.
+    pub undecided: u64,
 }
+
+/// What belongs together: products and ids, by name.
+#[derive(Debug, Default)]
+struct Groups {
+    parents: BTreeMap<Name, Name>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Product(u64),
+    Id(u128),
+}
+
+impl Groups {
+    fn find(&self, mut name: Name) -> Name {
+        while let Some(parent) = self.parents.get(&name) {
+            name = *parent;
+        }
+        name
+    }
+
+    fn join(&mut self, one: Name, other: Name) {
+        let (one, other) = (self.find(one), self.find(other));
+        if one != other {
+            self.parents.insert(one.max(other), one.min(other));
+        }
+    }
+}
+
+/// A call's name; pages, which read all products at once, have none.
+fn name(ask: &Ask) -> Option<Name> {
+    ask.product().map(Name::Product).or(ask.id().map(Name::Id))
+}
+
 impl Search {
+    /// Searches all sets of a run.
+    ///
     /// # Errors
-    /// [`Violation`]
-    pub fn run(
-        &mut self,
-        _calls: &[Call],
-        _timeline: &Timeline,
-        _settings: Settings,
-    ) -> Result<(), Violation> {
+    /// [`Violation`] if for one of them there is no such order.
+    pub fn run(&mut self, calls: &[Call], timeline: &Timeline, settings: Settings) -> Result<(), Violation> {
+        // The naive server never forgets.
+        let mut times = (1..=timeline.top()).map(|index| timeline.at(index).time_ms).filter(|ms| *ms != 0);
+        let began_ms = times.next().unwrap_or(0);
+        if timeline.at(timeline.top()).time_ms - began_ms >= settings.retention_ms {
+            self.undecided += 1;
+            return Ok(());
+        }
+        let mut groups = Groups::default();
+        for call in calls {
+            if let (Some(product), Some(id)) = (call.ask.product(), call.ask.id()) {
+                groups.join(Name::Product(product), Name::Id(id));
+            }
+        }
+        let mut sets: BTreeMap<Name, Vec<Op>> = BTreeMap::new();
+        let mut times = Times::new(calls, timeline);
+        for call in calls {
+            let Some(name) = name(&call.ask) else { continue };
+            if let Some(op) = times.op(call) {
+                sets.entry(groups.find(name)).or_default().push(op);
+            }
+        }
+        for (name, ops) in sets {
+            self.set(name, ops, settings)?;
+        }
         Ok(())
+    }
+
+    fn set(&mut self, name: Name, ops: Vec<Op>, settings: Settings) -> Result<(), Violation> {
+        if ops.len() > OPS_MAX {
+            self.undecided += 1;
+            return Ok(());
+        }
+        let mut order = Order { ops, tried: BTreeSet::new(), steps: 0, deepest: 0, stuck: Vec::new() };
+        let mut done = vec![false; order.ops.len()];
+        match order.search(&mut done, 0, &State::unnumbered(settings)) {
+            Some(true) => self.checks += 1,
+            None => self.undecided += 1,
+            Some(false) => {
+                let stuck: Vec<_> = order.stuck.iter().take(4).map(|op| order.ops[*op].to_string()).collect();
+                return violation!(
+                    "search",
+                    "no order explains the {} calls around {name:?}; after {} of them none of these can follow: {}",
+                    order.ops.len(),
+                    order.deepest,
+                    stuck.join("; ")
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What time it was for calls that were not answered: that of their entry in the log.
+#[derive(Debug)]
+struct Times {
+    /// By verb and name, ledger times of commands that no answer belongs to.
+    free: BTreeMap<(Verb, u128), Vec<u64>>,
+}
+
+fn key(ask: &Ask) -> Option<(Verb, u128)> {
+    Some((ask.verb()?, ask.id().or(ask.product().map(u128::from))?))
+}
+
+impl Times {
+    fn new(calls: &[Call], timeline: &Timeline) -> Self {
+        let mut answered: BTreeSet<((Verb, u128), u64)> = BTreeSet::new();
+        for call in calls {
+            let answer = call.heard.as_ref().and_then(|(_, reply)| reply.answer());
+            if let (Some(key), Some(answer)) = (key(&call.ask), answer) {
+                answered.insert((key, answer.at().index));
+            }
+        }
+        let mut free: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, commands) in timeline.commands() {
+            // The latest first, to be popped from behind.
+            let left = commands.iter().rev().filter(|(index, _)| !answered.contains(&(*key, *index)));
+            free.insert(*key, left.map(|(index, _)| timeline.at(*index).time_ms).collect());
+        }
+        Self { free }
+    }
+
+    fn op(&mut self, call: &Call) -> Option<Op> {
+        let heard = call.heard.as_ref().filter(|(_, reply)| {
+            reply.answer().is_none_or(|answer| answer.status() != Some(Status::Unknown))
+        });
+        let Some((heard_us, reply)) = heard else {
+            let time_ms = self.free.get_mut(&key(&call.ask)?)?.pop()?;
+            return Some(Op { ask: call.ask, sent_us: call.sent_us, heard: None, time_ms });
+        };
+        // Nothing was done, and nothing is claimed; of a full table other sets know more.
+        if reply.claims_nothing() || reply.answer()?.status() == Some(Status::Full) {
+            return None;
+        }
+        let time_ms = reply.answer()?.at().time_ms;
+        Some(Op { ask: call.ask, sent_us: call.sent_us, heard: Some((*heard_us, reply.clone())), time_ms })
+    }
+}
+
+struct Order {
+    ops: Vec<Op>,
+    /// Which calls had happened, and a hash of the state then: it led nowhere.
+    tried: BTreeSet<(Vec<bool>, u64)>,
+    steps: usize,
+    /// The most calls that were explained, and those that none of which could follow.
+    deepest: usize,
+    stuck: Vec<usize>,
+}
+
+fn hash(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Order {
+    /// Whether the rest can follow upon `state`; `None`: undecided.
+    fn search(&mut self, done: &mut Vec<bool>, count: usize, state: &State) -> Option<bool> {
+        let mut next: Vec<usize> = (0..self.ops.len()).filter(|at| !done[*at]).collect();
+        if next.iter().all(|at| self.ops[*at].heard.is_none()) {
+            return Some(true);
+        }
+        // Nothing can come before what was answered before it was sent.
+        let first_heard_us = next.iter().filter_map(|at| self.ops[*at].heard_us()).min()?;
+        next.retain(|at| self.ops[*at].sent_us <= first_heard_us);
+        next.sort_by_key(|at| (self.ops[*at].time_ms, self.ops[*at].sent_us));
+        let mut followed = false;
+        for at in &next {
+            for state in after(state, &self.ops[*at]) {
+                followed = true;
+                self.steps += 1;
+                if self.steps > STEPS_MAX {
+                    return None;
+                }
+                done[*at] = true;
+                if self.tried.insert((done.clone(), hash(&state))) {
+                    let found = self.search(done, count + 1, &state);
+                    if found != Some(false) {
+                        return found;
+                    }
+                }
+                done[*at] = false;
+            }
+        }
+        if !followed && count >= self.deepest {
+            (self.deepest, self.stuck) = (count, next);
+        }
+        Some(false)
     }
 }

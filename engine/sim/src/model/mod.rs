@@ -15,6 +15,7 @@ mod stock;
 mod timeline;
 mod turn;
 
+pub(crate) use self::said::refusal;
 pub use self::state::{Kind, Product, Record, State};
 pub(crate) use self::timeline::checksum;
 pub use self::timeline::{Said, Step, Timeline};

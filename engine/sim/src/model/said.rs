@@ -1,7 +1,7 @@
 //! What may be said of the state at an index, and what of the log.
 
 use sluice_protocol::request::{ListItem, ReserveItem};
-use sluice_protocol::response::{At, ProductReply, RefusedField, ReservationReply};
+use sluice_protocol::response::{At, ProductReply, ProductView, RefusedField, ReservationReply};
 use sluice_protocol::{Answer, Status, limits};
 
 use super::timeline::{Said, Timeline};
@@ -141,45 +141,48 @@ impl Timeline {
         if let Some(record) = self.record(item.id().0, at.index) {
             return Err(format!("{answer:?} to an id that had an outcome at that index: {record:?}"));
         }
-        let Some(right) = self.refusal(item, answer) else {
-            let product = self.product(item.product().0, at.index);
-            let has = self.units(item.product().0, item.user().0, at.index);
-            return Err(format!(
+        let product = self.product(item.product().0, at.index);
+        let has = self.units(item.product().0, item.user().0, at.index);
+        match answer.status().and_then(|status| refusal(item, status, at, product, has)) {
+            Some(right) => self.expect(answer, &right),
+            None => Err(format!(
                 "{answer:?} to {item:?}, whose user has {has}, was not true at its index: {product:?}"
-            ));
-        };
-        self.expect(answer, &right)
-    }
-
-    /// The refusal of this status, with its numbers, if it is true at the index of the answer.
-    fn refusal(&self, item: &ReserveItem, answer: &Answer) -> Option<Answer> {
-        let (at, status) = (answer.at(), answer.status()?);
-        let Some(product) = self.product(item.product().0, at.index) else {
-            return (status == Status::UnknownProduct).then(|| Answer::plain(at, status));
-        };
-        let terms = product.terms;
-        // What is due and not swept counts as free: nobody may be refused because of it.
-        let settled = product.earliest_return_ms == 0 || product.earliest_return_ms > at.time_ms;
-        let units = u64::from(item.quantity());
-        let short = settled && !terms.unlimited && product.free < units;
-        match status {
-            Status::NotOpen if at.time_ms < terms.opens_ms => Some(Answer::not_open(at, terms.opens_ms)),
-            Status::Closed if terms.closes_ms != 0 && at.time_ms >= terms.closes_ms => {
-                Some(Answer::closed(at, terms.closes_ms))
-            }
-            Status::LimitReached if settled && terms.per_user_limit != 0 => {
-                let has = self.units(item.product().0, item.user().0, at.index);
-                let reached = has + units > u64::from(terms.per_user_limit);
-                reached.then(|| Answer::limit_reached(at, terms.per_user_limit, has))
-            }
-            Status::SoldOut if short && product.sealed && product.free + product.held == 0 => {
-                Some(Answer::sold_out(at))
-            }
-            Status::Insufficient if short && !(product.sealed && product.free + product.held == 0) => {
-                Some(Answer::insufficient(at, product.free, product.held, product.earliest_return_ms))
-            }
-            _ => None,
+            )),
         }
+    }
+}
+
+/// The refusal of this status, with its numbers, if it is true of a product and of what the user has of it.
+pub(crate) fn refusal(
+    item: &ReserveItem,
+    status: Status,
+    at: At,
+    product: Option<&ProductView>,
+    has: u64,
+) -> Option<Answer> {
+    let Some(product) = product else {
+        return (status == Status::UnknownProduct).then(|| Answer::plain(at, status));
+    };
+    let terms = product.terms;
+    // What is due and not swept counts as free: nobody may be refused because of it.
+    let settled = product.earliest_return_ms == 0 || product.earliest_return_ms > at.time_ms;
+    let units = u64::from(item.quantity());
+    let short = settled && !terms.unlimited && product.free < units;
+    let is_gone = product.sealed && product.free + product.held == 0;
+    match status {
+        Status::NotOpen if at.time_ms < terms.opens_ms => Some(Answer::not_open(at, terms.opens_ms)),
+        Status::Closed if terms.closes_ms != 0 && at.time_ms >= terms.closes_ms => {
+            Some(Answer::closed(at, terms.closes_ms))
+        }
+        Status::LimitReached if settled && terms.per_user_limit != 0 => {
+            let reached = has + units > u64::from(terms.per_user_limit);
+            reached.then(|| Answer::limit_reached(at, terms.per_user_limit, has))
+        }
+        Status::SoldOut if short && is_gone => Some(Answer::sold_out(at)),
+        Status::Insufficient if short && !is_gone => {
+            Some(Answer::insufficient(at, product.free, product.held, product.earliest_return_ms))
+        }
+        _ => None,
     }
 }
 

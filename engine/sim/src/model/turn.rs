@@ -55,6 +55,18 @@ impl<'a> Turn<'a> {
         Self { state, changed, at, sweeps_left: COMMANDS_SWEEP_MAX }
     }
 
+    /// Begins at any time, with all that is due by then ended: for orders of calls that no log has told.
+    pub fn at_time(state: &'a mut State, changed: &'a mut Changed, time_ms: u64) -> Self {
+        let mut turn = Self::new(state, changed, 0);
+        turn.at.time_ms = time_ms;
+        while let Some((deadline_ms, _, _, id)) = turn.state.agenda.first().copied()
+            && deadline_ms <= time_ms
+        {
+            turn.expire(id);
+        }
+        turn
+    }
+
     /// Moves time towards a stamp: never back, and by a minute at most, but for the very first.
     pub fn advance(state: &mut State, stamp_ms: u64) {
         let latest_ms =

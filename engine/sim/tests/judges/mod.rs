@@ -2,9 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part")]
 
+pub mod run;
+
 use bytes::Bytes;
 use sluice_core::ledger::Ledger;
-use sluice_core::ledger::command::{Batch, Cancel, ChangeStock, Group, Put, Reserve};
+use sluice_core::ledger::command::{Batch, Group};
 use sluice_core::ledger::effect::{Effects, Event};
 use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{EntryKind, LogEntry};
@@ -71,36 +73,4 @@ impl Log {
         self.entries.push(entry.clone());
         answers.0
     }
-}
-
-pub fn reserve(id: u128, product: u64, user: u64, quantity: u32) -> Group {
-    Group::Reserve(vec![Reserve { id, product, user, quantity }])
-}
-
-pub fn confirm(id: u128) -> Group {
-    Group::Confirm(vec![id])
-}
-
-pub fn cancel(id: u128) -> Group {
-    Group::Cancel(vec![Cancel { id, reason: 0 }])
-}
-
-pub fn resolve(id: u128) -> Group {
-    Group::Resolve(vec![id])
-}
-
-pub fn restock(id: u128, product: u64, quantity: u32) -> Group {
-    Group::Restock(vec![ChangeStock { id, product, quantity }])
-}
-
-pub fn put(product: u64, stock: u64, hold_ms: u32, per_user_limit: u32) -> Group {
-    Group::Put(vec![Put {
-        product,
-        stock: Some(stock),
-        opens_ms: 0,
-        closes_ms: 0,
-        per_user_limit,
-        hold_ms,
-        unlimited: false,
-    }])
 }
