@@ -63,12 +63,15 @@ impl Raft {
             );
         }
         let end = append.entries.last().map_or(0, |entry| entry.index);
-        if append.reset.is_none() && end < last.min(timeline.top()) {
-            return violation!(
-                "raft",
-                "node {node} cuts its log at {end}, and entries up to {} are committed",
-                timeline.top()
-            );
+        // What it had beyond may have been its own, and never committed.
+        let cut = (end + 1..=last.min(timeline.top())).find(|index| {
+            let held = |disk: &super::disks::Disk| {
+                timeline.step(*index).is_some_and(|step| disk.holds(*index, step.term, step.checksum))
+            };
+            append.reset.is_none() && disk.is_some_and(held)
+        });
+        if let Some(cut) = cut {
+            return violation!("raft", "node {node} cuts its log at {end}, and with it entry {cut}, which is committed");
         }
         let before = first.index - 1;
         let mut before = match append.reset {
@@ -76,7 +79,7 @@ impl Raft {
             _ => disk.and_then(|disk| disk.term(before)).or((before == 0).then_some(0)),
         };
         for entry in &append.entries {
-            self.entry(node, entry, before, timeline)?;
+            self.entry(node, entry, before, disk, timeline)?;
             before = Some(entry.term);
         }
         Ok(())
@@ -106,12 +109,15 @@ impl Raft {
         node: u64,
         entry: &LogEntry,
         before: Option<u64>,
+        disk: Option<&super::disks::Disk>,
         timeline: &Timeline,
     ) -> Result<(), Violation> {
         self.checks += 1;
         let (index, term, sum) = (entry.index, entry.term, checksum(entry));
+        // A leader that was deposed and does not know it may write what will never be committed, but not over what is.
         if let Some(step) = timeline.step(index)
             && (step.term, step.checksum) != (term, sum)
+            && (term >= step.term || disk.is_some_and(|disk| disk.holds(index, step.term, step.checksum)))
         {
             return violation!(
                 "raft",

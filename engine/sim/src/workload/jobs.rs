@@ -52,7 +52,7 @@ pub(super) fn draw(plan: &Plan, fault_times_us: &[u64]) -> Vec<Job> {
         .into_iter()
         .map(|(product, stock, terms)| {
             let item = PutProductItem::new(ProductId(product), Some(stock), terms);
-            job(0, product, VecDeque::from([Stage { after_us: 0, ask: Ask::Put(item) }]))
+            Job::new(0, product, VecDeque::from([Stage { after_us: 0, ask: Ask::Put(item) }]))
         })
         .collect();
     let mut ids: Vec<ReserveItem> = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn draw(plan: &Plan, fault_times_us: &[u64]) -> Vec<Job> {
         let first = jobs.len();
         for member in 0..flock {
             let stages = intention(plan, &mut random, &mut ids, flock > 1);
-            let mut new = job(client, begins_us, stages);
+            let mut new = Job::new(client, begins_us, stages);
             if member > 0 {
                 jobs[first].flock.push(first + member as usize);
                 new.begins_us = u64::MAX;
@@ -75,10 +75,6 @@ pub(super) fn draw(plan: &Plan, fault_times_us: &[u64]) -> Vec<Job> {
         }
     }
     jobs
-}
-
-fn job(client: usize, begins_us: u64, stages: VecDeque<Stage>) -> Job {
-    Job { begins_us, client, stages, flock: Vec::new(), attempt: 0, tries: 0, flying: None, is_unsure: false }
 }
 
 /// Half of the jobs begin around faults: that is where requests in flight matter.

@@ -12,7 +12,7 @@
 mod jobs;
 mod talk;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sluice_protocol::Kind;
 
@@ -45,6 +45,13 @@ pub(crate) struct Job {
     is_unsure: bool,
 }
 
+impl Job {
+    fn new(client: usize, begins_us: u64, stages: VecDeque<Stage>) -> Self {
+        let (flock, flying) = (Vec::new(), None);
+        Self { begins_us, client, stages, flock, attempt: 0, tries: 0, flying, is_unsure: false }
+    }
+}
+
 /// A frame that was sent.
 #[derive(Debug)]
 struct Frame {
@@ -64,6 +71,8 @@ pub(crate) struct Workload {
     targets: Vec<u64>,
     frames: BTreeMap<u64, Frame>,
     correlation: u64,
+    /// Ids of which some client did not know, at some time, what became of a request.
+    doubted: BTreeSet<u128>,
     is_healed: bool,
     /// Few calls, so few tries.
     tries_max: u32,
@@ -95,6 +104,7 @@ impl Workload {
             targets: vec![1; plan.clients],
             frames: BTreeMap::new(),
             correlation: 0,
+            doubted: BTreeSet::new(),
             is_healed: false,
             tries_max: if plan.mode == crate::plan::Mode::Small { 3 } else { 10 },
         }

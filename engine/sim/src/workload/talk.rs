@@ -4,7 +4,7 @@ use sluice_protocol::Status;
 use sluice_protocol::request::IdItem;
 use sluice_protocol::ReservationId;
 
-use super::{Frame, Stage, Workload, kind};
+use super::{Frame, Job, Stage, Workload, kind};
 use crate::checkers::Checkers;
 use crate::checkers::Violation;
 use crate::coverage::{Coverage, Path};
@@ -27,6 +27,8 @@ pub(crate) struct Steer<'a> {
     pub(crate) now_us: u64,
     /// Nodes that may serve.
     pub(crate) nodes: &'a [u64],
+    /// Nodes that can be connected to.
+    pub(crate) running: &'a [u64],
     pub(crate) judges: &'a mut Checkers,
     pub(crate) coverage: &'a mut Coverage,
 }
@@ -43,18 +45,27 @@ enum Next {
 
 impl Workload {
     /// A job's time has come: the frame it sends, if it waits for none.
-    pub(crate) fn due(&mut self, job: usize, steer: &mut Steer<'_>) -> Option<Sending> {
+    ///
+    /// # Errors
+    /// When it tries again, microseconds from now, if there was nobody to connect to.
+    pub(crate) fn due(&mut self, job: usize, steer: &mut Steer<'_>) -> Result<Option<Sending>, u64> {
         if self.jobs[job].flying.is_some() {
-            return None;
+            return Ok(None);
         }
         let flock = std::mem::take(&mut self.jobs[job].flock);
         let jobs: Vec<usize> = std::iter::once(job).chain(flock).collect();
         let asks: Vec<Ask> = jobs.iter().map_while(|job| self.current(*job)).collect();
         if asks.is_empty() || asks.len() < jobs.len() {
-            return None;
+            return Ok(None);
         }
         let client = self.jobs[job].client;
         let node = self.targets[client];
+        // Whoever finds nobody to connect to has sent nothing.
+        if !steer.running.contains(&node) {
+            self.targets[client] = *self.random.pick(steer.nodes);
+            self.jobs[job].flock = jobs[1..].to_vec();
+            return Err(self.random.spread(1, 200) * MS_US);
+        }
         let sent_us = steer.now_us;
         let call = |ask: &Ask| Call { client: client as u32, node, ask: *ask, sent_us, heard: None };
         let calls = asks.iter().map(|ask| steer.judges.sent(call(ask))).collect();
@@ -68,7 +79,7 @@ impl Workload {
         let slack_ms = if self.random.chance(1, 6) { 0 } else { self.random.between(100, 1500) };
         let patience_us = (u64::from(budget_ms) * self.random.between(1, 2) / 2 + slack_ms + 5) * MS_US;
         let request = Request { client, correlation, kind: kind(&asks[0]), asks, budget_ms };
-        Some(Sending { node, request, patience_us })
+        Ok(Some(Sending { node, request, patience_us }))
     }
 
     /// What a job asks now, with its attempt.
@@ -83,21 +94,17 @@ impl Workload {
         Some(ask)
     }
 
-    /// Replies have come, or there was nobody to connect to. Returns jobs that go on, and when, microseconds from now.
+    /// Replies have come. Returns jobs that go on, and when, microseconds from now.
     ///
     /// # Errors
     /// [`Violation`] of a judge.
     pub(crate) fn heard(
         &mut self,
         correlation: u64,
-        replies: Option<Vec<Reply>>,
+        replies: Vec<Reply>,
         steer: &mut Steer<'_>,
     ) -> Result<Vec<(usize, u64)>, Violation> {
         let Some(frame) = self.frames.remove(&correlation) else { return Ok(Vec::new()) };
-        let Some(replies) = replies else {
-            self.look_elsewhere(&frame, steer.nodes);
-            return Ok(self.doubt_all(&frame, correlation, steer));
-        };
         if frame.is_given_up {
             steer.coverage.hit(Path::LateReply);
         }
@@ -203,7 +210,10 @@ impl Workload {
     fn doubt(&mut self, number: usize, steer: &mut Steer<'_>) -> Option<u64> {
         let wait_us = self.random.spread(1, 500) * MS_US;
         let drawn = self.random.below(10);
-        let Some(stage) = self.jobs[number].stages.front().copied() else { return None };
+        let stage = self.jobs[number].stages.front().copied()?;
+        if let Some(id) = stage.ask.id().filter(|_| stage.ask.verb().is_some()) {
+            self.doubted.insert(id);
+        }
         match drawn {
             _ if self.is_healed => self.again(number, wait_us),
             0 => self.walk_away(number),
@@ -226,7 +236,7 @@ impl Workload {
         None
     }
 
-    /// All faults are over: whoever walked away comes back, and resolves his id, or asks again what names none.
+    /// All faults are over: whoever walked away comes back, and every id that was ever in doubt is resolved.
     pub(crate) fn heal(&mut self) -> Vec<(usize, u64)> {
         self.is_healed = true;
         let mut on = Vec::new();
@@ -236,13 +246,18 @@ impl Workload {
             if !std::mem::take(&mut job.is_unsure) {
                 continue;
             }
-            if let Some(id) = job.stages.front().and_then(|stage| stage.ask.id()) {
-                let ask = Ask::Resolve(IdItem::new(ReservationId(id)));
+            if job.stages.front().is_some_and(|stage| stage.ask.id().is_some()) {
                 job.stages.clear();
-                job.stages.push_back(Stage { after_us: 0, ask });
             }
             (job.attempt, job.tries) = (job.attempt.saturating_add(1), 0);
             on.push((number, wait_us));
+        }
+        for id in std::mem::take(&mut self.doubted) {
+            let ask = Ask::Resolve(IdItem::new(ReservationId(id)));
+            let client = self.random.below(self.targets.len() as u64) as usize;
+            let job = Job::new(client, 0, [Stage { after_us: 0, ask }].into());
+            on.push((self.jobs.len(), self.random.between(1, 4000) * MS_US));
+            self.jobs.push(job);
         }
         on
     }

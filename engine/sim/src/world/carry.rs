@@ -90,15 +90,26 @@ impl World {
         }
     }
 
+    /// Nodes that can be connected to.
+    pub(super) fn running(&self) -> Vec<u64> {
+        self.hosts.iter().filter(|host| host.process.is_some()).map(|host| host.node).collect()
+    }
+
     /// A job's time has come.
     pub(super) fn job(&mut self, job: usize) {
+        let running = self.running();
         let mut steer = Steer {
             now_us: self.schedule.now_us(),
             nodes: &self.directory,
+            running: &running,
             judges: &mut self.judges,
             coverage: &mut self.coverage,
         };
-        let Some(sending) = self.workload.due(job, &mut steer) else { return };
+        let sending = match self.workload.due(job, &mut steer) {
+            Ok(Some(sending)) => sending,
+            Ok(None) => return,
+            Err(delay_us) => return self.schedule.after(delay_us, Event::Job(job)),
+        };
         let now_us = self.now_us();
         let Request { client, correlation, ref asks, .. } = sending.request;
         let node = sending.node;
@@ -110,12 +121,6 @@ impl World {
             host.node == node && host.process.is_some()
         };
         let hosts: Vec<usize> = (0..self.hosts.len()).filter(running).collect();
-        if hosts.is_empty() {
-            if self.random.chance(1, 2) {
-                self.schedule.after(NOTICE_US, Event::Replies { correlation, replies: None });
-            }
-            return;
-        }
         let host = *self.random.pick(&hosts);
         let bytes = 32 + 40 * sending.request.asks.len();
         let carried = self.net.send(End::Client(client), End::Host(host), bytes, now_us);
@@ -153,7 +158,7 @@ impl World {
             let carried = self.net.send(End::Host(host), End::Client(client), 48 * replies.len(), now_us);
             self.count(&carried);
             if let Some(at_us) = carried.at_us {
-                self.schedule.at(at_us, Event::Replies { correlation, replies: Some(replies) });
+                self.schedule.at(at_us, Event::Replies { correlation, replies });
             }
         }
     }

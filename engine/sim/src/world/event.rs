@@ -47,8 +47,8 @@ pub(crate) enum Event {
     Peer { host: usize, bytes: Bytes },
     /// A client's frame arrives.
     Request { host: usize, request: Box<Request> },
-    /// A frame's replies arrive; none if there was nobody to connect to.
-    Replies { correlation: u64, replies: Option<Vec<Reply>> },
+    /// A frame's replies arrive.
+    Replies { correlation: u64, replies: Vec<Reply> },
     /// A client stops waiting for a frame.
     GiveUp { correlation: u64 },
     /// A job goes on.

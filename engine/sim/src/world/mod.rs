@@ -283,9 +283,11 @@ impl World {
         &mut self,
         what: impl FnOnce(&mut Workload, &mut Steer<'_>) -> Result<Vec<(usize, u64)>, Violation>,
     ) {
+        let running = self.running();
         let mut steer = Steer {
             now_us: self.schedule.now_us(),
             nodes: &self.directory,
+            running: &running,
             judges: &mut self.judges,
             coverage: &mut self.coverage,
         };

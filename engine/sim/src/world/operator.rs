@@ -184,7 +184,7 @@ impl World {
     pub(super) fn retire_removed(&mut self, members: &Members) {
         for number in 0..self.hosts.len() {
             let host = &self.hosts[number];
-            if members.removed.contains(&host.node) && (self.is_healed || host.process.is_none()) {
+            if members.removed.contains(&host.node) && host.process.is_none() {
                 self.kill(number);
                 self.hosts[number].down = Down::Retired;
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sluice_core::board::Board;
 use sluice_core::desk::{Caller, Desk, DeskLimits, Reply as DeskReply};
 use sluice_core::flight::Answers;
-use sluice_core::replica::disk::{Append, LogEntry, Members};
+use sluice_core::replica::disk::{Append, EntryKind, LogEntry, Members};
 use sluice_core::replica::peer::Identity;
 use sluice_core::replica::{Actions, Recovered, Replica, ReplicaConfig, StartError};
 use sluice_core::session;
@@ -239,6 +239,13 @@ impl Process {
                 (caller.connection as usize, caller.correlation, by_item(caller.kind, answers))
             })
             .collect()
+    }
+
+    /// The last change of membership among the entries that are applied and not told of; 0 if there is none.
+    pub(crate) fn last_change(&self) -> u64 {
+        let applied = self.replica.ledger().index();
+        let changes = self.log.iter().filter(|entry| entry.kind == EntryKind::Membership);
+        changes.map(|entry| entry.index).filter(|index| *index <= applied && *index > self.told).max().unwrap_or(0)
     }
 
     /// Whether a client waits for an answer.

@@ -21,20 +21,32 @@ impl World {
         self.trace.say(healed_us, || "all faults are over".to_owned());
         self.heal_faults();
         self.set_clocks();
-        self.judges.healed(healed_us);
+        let until_us = healed_us + SETTLE_US_MAX;
+        // First the cluster, then its clients: whoever asks a node that is about to go must not be counted.
+        self.wait(until_us, Self::why_incomplete);
+        let now_us = self.now_us();
+        self.judges.healed(now_us);
         for (job, delay_us) in self.workload.heal() {
             self.schedule.after(delay_us, Event::Job(job));
         }
-        let until_us = healed_us + SETTLE_US_MAX;
-        while self.failure.is_none() && self.now_us() < until_us {
-            self.run_until(self.now_us() + LOOK_US);
-            if self.failure.is_none() && self.why_unsettled().is_none() {
-                return self.look_at_quiet();
-            }
+        self.wait(until_us, Self::why_unsettled);
+        if self.failure.is_none() {
+            self.look_at_quiet();
         }
-        let why = self.why_unsettled();
-        if let Some(why) = why.filter(|_| self.failure.is_none() && self.plan.honest) {
-            self.fail("liveness", format!("not settled {} s after all faults: {why}", SETTLE_US_MAX / 1_000_000));
+    }
+
+    /// Waits until there is no reason to wait any more.
+    fn wait(&mut self, until_us: u64, why: impl Fn(&Self) -> Option<String>) {
+        while self.failure.is_none() {
+            let Some(reason) = why(self) else { return };
+            if self.now_us() >= until_us {
+                if self.plan.honest {
+                    let s = SETTLE_US_MAX / 1_000_000;
+                    self.fail("liveness", format!("not settled {s} s after all faults: {reason}"));
+                }
+                return;
+            }
+            self.run_until(self.now_us() + LOOK_US);
         }
     }
 
@@ -48,28 +60,36 @@ impl World {
         self.hosts.iter_mut().for_each(|host| host.clock.set(now_us, right_ms));
     }
 
-    /// Why it is not over; `None` if it is.
-    fn why_unsettled(&self) -> Option<String> {
+    /// Why the cluster is not complete; `None` if it is.
+    fn why_incomplete(&self) -> Option<String> {
         let Some(leader) = self.leader() else { return Some("nobody leads".to_owned()) };
-        if !self.workload.is_done() {
-            return Some(format!("clients are unsure: {:?}", self.workload.undone()));
-        }
         if !self.operator.is_idle() && !self.plan.cut.no_operator {
             return Some(format!("the operator is not done: {:?}", self.operator));
         }
-        let lead = self.hosts[leader].process.as_ref()?;
+        let members = self.hosts[leader].process.as_ref()?.replica.members();
+        let member = |host: &&super::Host| members.contains(host.node) && host.alias == host.node;
+        let down = self.hosts.iter().filter(member).find(|host| host.process.is_none());
+        let excused = |host: &&super::Host| !(self.plan.cut.no_operator && !host.is_fit());
+        down.filter(excused).map(|host| format!("member {} is down: {:?}", host.node, host.down))
+    }
+
+    /// Why it is not over; `None` if it is.
+    fn why_unsettled(&self) -> Option<String> {
+        if let Some(why) = self.why_incomplete() {
+            return Some(why);
+        }
+        if !self.workload.is_done() {
+            return Some(format!("clients are unsure: {:?}", self.workload.undone()));
+        }
+        let lead = self.hosts[self.leader()?].process.as_ref()?;
         let held = lead.replica.totals().held;
         if held > 0 {
             return Some(format!("{held} units are still held"));
         }
         let (index, members) = (lead.replica.ledger().index(), lead.replica.members());
-        for host in self.hosts.iter().filter(|host| members.contains(host.node) && host.alias == host.node) {
-            let Some(process) = &host.process else {
-                if self.plan.cut.no_operator && !host.is_fit() {
-                    continue;
-                }
-                return Some(format!("member {} is down: {:?}", host.node, host.down));
-            };
+        let member = |host: &&super::Host| members.contains(host.node) && host.alias == host.node;
+        for host in self.hosts.iter().filter(member) {
+            let Some(process) = &host.process else { continue };
             if !process.replica.is_quiet() {
                 return Some(format!("node {} is not quiet", host.node));
             }

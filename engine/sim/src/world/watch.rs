@@ -1,6 +1,5 @@
 //! What the judges are told of a process after each of its turns, and which rare paths it took.
 
-use sluice_core::replica::disk::EntryKind;
 use sluice_protocol::ProductId;
 
 use super::World;
@@ -22,16 +21,20 @@ impl World {
         if std::mem::take(&mut process.truncated) {
             self.coverage.hit(Path::Truncated);
         }
-        let mut changed_at = 0;
+        // Only the last one's members are known; entries behind it are committed by those.
+        let changed_at = process.last_change();
+        let members = process.replica.members().clone();
         while let Some(entry) = process.next_applied() {
             if !process.leads && process.terms_led.contains(&entry.term) {
                 self.coverage.hit(Path::LateCommit);
             }
-            if entry.kind == EntryKind::Membership {
-                changed_at = entry.index;
-            }
             if let Err(violation) = self.judges.applied(alias, &entry, process.replica.ledger()) {
                 return self.fail(violation.checker, violation.what);
+            }
+            if entry.index == changed_at && changed_at > self.members.0 {
+                self.judges.members(changed_at, &members);
+                self.directory = members.voters.clone();
+                self.members = (changed_at, members.clone());
             }
         }
         let index = process.replica.ledger().index();
@@ -46,17 +49,9 @@ impl World {
                 return self.fail(violation.checker, violation.what);
             }
         }
-        let members = process.replica.members();
-        if *members == process.members {
-            return;
-        }
-        process.members = members.clone();
-        let members = process.members.clone();
-        self.trace.say(now_us, || format!("node {node} applies at {index} the membership {members:?}"));
-        if changed_at > self.members.0 {
-            self.judges.members(changed_at, &members);
-            self.directory = members.voters.clone();
-            self.members = (changed_at, members);
+        if members != process.members {
+            self.trace.say(now_us, || format!("node {node} applies at {index} the membership {members:?}"));
+            process.members = members;
         }
     }
 
