@@ -197,6 +197,15 @@ impl Rounds {
         Some(wanted)
     }
 
+    /// Replica thread: a leadership begins. A round that was started in an earlier one is never confirmed; who waits for
+    /// it is served by the next.
+    pub fn renew(&self) {
+        let started = self.started.load(Ordering::Relaxed);
+        if self.confirmed.load(Ordering::Relaxed) < started {
+            self.wanted.fetch_max(started + 1, Ordering::SeqCst);
+        }
+    }
+
     /// Replica thread: the last round that was started.
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::Relaxed)

@@ -356,10 +356,11 @@ impl Replica {
         self.snapshot_wanted = true;
     }
 
-    /// Begins to go away: shuts the gate, answers what was not proposed, finishes what was.
+    /// Begins to go away: shuts the gate, answers what was not proposed, finishes what was, and lets another lead.
     pub fn stop(&mut self) {
         self.lead = Lead::Stopping;
         self.publisher.board().set_gate(None);
+        self.hand_over();
     }
 
     /// Whether this node leads and its gate is open.

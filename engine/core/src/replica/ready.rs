@@ -120,6 +120,7 @@ impl Replica {
         }
         if leads && matches!(self.lead, Lead::No) {
             (self.lead, self.lead_term) = (Lead::Elected, term);
+            self.publisher.board().rounds.renew();
         }
     }
 

@@ -45,6 +45,17 @@ impl Replica {
         raft.set_randomized_election_timeout(ELECTION_TICKS + (drawn % ELECTION_TICKS as u64) as usize);
     }
 
+    /// Hands the leadership to the voter that has most of the log. It goes on leading if nobody takes it.
+    pub(super) fn hand_over(&mut self) {
+        let raft = &self.node.raft;
+        let others = self.members.voters.iter().filter(|node| **node != self.config.identity.node);
+        let matched = |node: &u64| raft.prs().get(*node).map_or(0, |progress| progress.matched);
+        let best = others.copied().max_by_key(matched);
+        if let Some(best) = best.filter(|_| raft.state == StateRole::Leader) {
+            self.node.transfer_leader(best);
+        }
+    }
+
     /// A leader whose disk does not answer can answer nobody: another should lead.
     fn watch_disk(&mut self) {
         let oldest = self.appends.front().map_or(0, |step| step.number);
@@ -54,12 +65,7 @@ impl Replica {
             return;
         }
         if self.stalled.1 == STALL_TICKS {
-            let raft = &self.node.raft;
-            let others = self.members.voters.iter().filter(|node| **node != self.config.identity.node);
-            let matched = |node: &u64| raft.prs().get(*node).map_or(0, |progress| progress.matched);
-            if let Some(best) = others.copied().max_by_key(matched) {
-                self.node.transfer_leader(best);
-            }
+            self.hand_over();
         } else if self.stalled.1 >= STALL_TICKS_MAX {
             let term = self.node.raft.term;
             self.node.raft.become_follower(term, 0);
