@@ -3,13 +3,13 @@
 //! Deliberately not here: load.
 
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::error::BenchError;
+use crate::given::OwnServer;
 use crate::line::connect;
 use crate::machine::Machine;
 use crate::server::sluice::SluiceServer;
@@ -29,15 +29,8 @@ pub struct IdleArgs {
     /// Seconds of measurement
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// Where the data is kept
-    #[arg(long, default_value_os_t = std::env::temp_dir())]
-    folder: PathBuf,
-    /// Report as one JSON object
-    #[arg(long)]
-    json: bool,
-    /// Flags for the server, behind `--`
-    #[arg(last = true)]
-    settings: Vec<String>,
+    #[command(flatten)]
+    server: OwnServer,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,7 +52,8 @@ impl IdleArgs {
     /// # Errors
     /// If the server cannot be started or reached.
     pub fn run(self) -> Result<(), BenchError> {
-        let server = SluiceServer::start(&self.folder, &self.settings)?;
+        let OwnServer { given, settings } = self.server;
+        let server = SluiceServer::start(&given.folder, &settings)?;
         let process = server.process();
         let gone = || BenchError::Protocol("the server is gone".to_owned());
         let mut speech = SluiceSpeech::new(Workload::new(Kind::Hot));
@@ -77,26 +71,24 @@ impl IdleArgs {
         let used = process.cpu_seconds().ok_or_else(gone)? - before;
         let seconds = began.elapsed().as_secs_f64();
         let report = Report {
-            machine: Machine::here(&self.folder),
-            settings: &self.settings,
+            machine: Machine::here(&given.folder),
+            settings: &settings,
             clients: clients.len(),
             seconds,
             cpu_ms_per_second: used * 1000.0 / seconds,
             resident_bytes_alone,
             resident_bytes: process.resident_bytes().ok_or_else(gone)?,
         };
-        if self.json {
-            println!("{}", serde_json::to_string(&report).expect("a report can be written as JSON"));
-        } else {
-            println!(
+        given.tell(&report, |report| {
+            format!(
                 "{}\n{} silent clients: {:.2} ms of CPU a second, {} MiB of memory ({} without them)",
                 report.machine.line(),
                 report.clients,
                 report.cpu_ms_per_second,
                 report.resident_bytes >> 20,
                 report.resident_bytes_alone >> 20
-            );
-        }
+            )
+        });
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use crate::callers::{self, Callers};
 use crate::chart;
 use crate::driver::{Pace, Plan, drive};
 use crate::error::BenchError;
+use crate::given::OwnServer;
 use crate::line::connect;
 use crate::machine::Machine;
 use crate::measure::{Measured, Meter};
@@ -54,18 +55,11 @@ pub struct LoadArgs {
     /// A running server, as sluice://host:port; otherwise one of our own is started
     #[arg(long)]
     server: Option<String>,
-    /// Where a server of our own keeps its data
-    #[arg(long, default_value_os_t = std::env::temp_dir())]
-    folder: PathBuf,
-    /// Report as one JSON object
-    #[arg(long)]
-    json: bool,
     /// Draw latency by percentile, and the rate over time
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Flags for a server of our own, behind `--`
-    #[arg(last = true)]
-    settings: Vec<String>,
+    #[command(flatten)]
+    own: OwnServer,
 }
 
 /// All that a figure needs to mean something.
@@ -96,9 +90,10 @@ impl LoadArgs {
     /// # Errors
     /// If the server cannot be started or reached, or breaks off.
     pub fn run(self) -> Result<(), BenchError> {
+        let OwnServer { given, settings } = &self.own;
         let own = match &self.server {
             Some(_) => None,
-            None => Some(SluiceServer::start(&self.folder, &self.settings)?),
+            None => Some(SluiceServer::start(&given.folder, settings)?),
         };
         let url = match (&self.server, &own) {
             (Some(url), _) => url.clone(),
@@ -126,16 +121,23 @@ impl LoadArgs {
         bar.finish_and_clear();
         let server = if own.is_some() { "started for this measurement" } else { &url };
         let report = Report {
-            machine: Machine::here(&self.folder),
+            machine: Machine::here(&given.folder),
             durability: DURABILITY,
             server,
-            settings: &self.settings,
+            settings,
             workload: self.workload,
             plan,
             callers,
             measured,
         };
-        self.tell(&report)
+        if let Some(file) = &self.svg {
+            let picture = chart::svg(&self.title(&report.measured), &report.measured);
+            fs::write(file, picture).map_err(BenchError::io("writing the picture"))?;
+        }
+        given.tell(&report, |Report { machine, durability, measured, .. }| {
+            format!("{}\n{durability}\n{}\n{}", machine.line(), self.title(measured), describe(measured))
+        });
+        Ok(())
     }
 
     fn plan(&self) -> Plan {
@@ -153,21 +155,6 @@ impl LoadArgs {
         let Plan { warm_up, measure, .. } = self.plan();
         // The client crate packs calls: a connection for every caller is not what it is for.
         Callers { callers, connections: self.connections.unwrap_or(1), warm_up, measure }
-    }
-
-    fn tell(&self, report: &Report<'_>) -> Result<(), BenchError> {
-        if let Some(file) = &self.svg {
-            let picture = chart::svg(&self.title(&report.measured), &report.measured);
-            fs::write(file, picture).map_err(BenchError::io("writing the picture"))?;
-        }
-        if self.json {
-            println!("{}", serde_json::to_string(report).expect("a report can be written as JSON"));
-            return Ok(());
-        }
-        println!("{}\n{}", report.machine.line(), report.durability);
-        println!("{}", self.title(&report.measured));
-        print!("{}", describe(&report.measured));
-        Ok(())
     }
 
     fn title(&self, measured: &Measured) -> String {

@@ -4,7 +4,7 @@
 //! The files are in the page cache both times: reading them is the disk's business. Deliberately not here: whether
 //! everything is still there; the tests see to that.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::driver::{Pace, Plan, drive};
 use crate::error::BenchError;
+use crate::given::OwnServer;
 use crate::line::{Line, connect};
 use crate::machine::Machine;
 use crate::measure::median;
@@ -40,15 +41,8 @@ pub struct RestartArgs {
     /// Restarts of each kind; the median is told
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Where the data is kept
-    #[arg(long, default_value_os_t = std::env::temp_dir())]
-    folder: PathBuf,
-    /// Report as one JSON object
-    #[arg(long)]
-    json: bool,
-    /// Flags for the server, behind `--`
-    #[arg(last = true)]
-    settings: Vec<String>,
+    #[command(flatten)]
+    server: OwnServer,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,9 +65,10 @@ impl RestartArgs {
     /// # Errors
     /// If the server cannot be started or reached, or breaks off.
     pub fn run(self) -> Result<(), BenchError> {
-        let place = folder(&self.folder)?;
+        let OwnServer { given, settings } = &self.server;
+        let place = folder(&given.folder)?;
         let data = place.path().join("data");
-        let mut server = SluiceServer::start_on(&data, &self.settings)?;
+        let mut server = SluiceServer::start_on(&data, settings)?;
         let mut speech = SluiceSpeech::new(Workload::new(Kind::Hot));
         speech.prepare(&mut connect(server.address())?)?;
         self.fill(&server, &mut speech)?;
@@ -85,25 +80,23 @@ impl RestartArgs {
             server = self.start(&data, &mut speech, &mut after_stop)?;
         }
         let report = Report {
-            machine: Machine::here(&self.folder),
-            settings: &self.settings,
+            machine: Machine::here(&given.folder),
+            settings,
             live: speech.tally().accepted,
             after_kill_seconds: median(&after_kill),
             after_stop_seconds: median(&after_stop),
             after_kill,
             after_stop,
         };
-        if self.json {
-            println!("{}", serde_json::to_string(&report).expect("a report can be written as JSON"));
-        } else {
-            println!(
+        given.tell(&report, |report| {
+            format!(
                 "{}\nfirst answer with {} reservations alive: {:.2} s after a kill, {:.2} s after a clean stop",
                 report.machine.line(),
                 report.live,
                 report.after_kill_seconds,
                 report.after_stop_seconds
-            );
-        }
+            )
+        });
         Ok(())
     }
 
@@ -125,7 +118,7 @@ impl RestartArgs {
         seconds: &mut Vec<f64>,
     ) -> Result<SluiceServer, BenchError> {
         let began = Instant::now();
-        let server = SluiceServer::start_on(data, &self.settings)?;
+        let server = SluiceServer::start_on(data, &self.server.settings)?;
         reserve_one(&server, speech)?;
         seconds.push(began.elapsed().as_secs_f64());
         Ok(server)

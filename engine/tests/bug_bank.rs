@@ -22,11 +22,13 @@ const AT_A_TIME: usize = 4;
 enum Finder {
     /// This test of this target.
     Test(&'static str, &'static str),
+    /// The simulator: `sluice-sim bugs` fails if it does not.
+    Simulator,
     /// Nobody here, and why.
     Nobody(&'static str),
 }
 
-use Finder::{Nobody, Test};
+use Finder::{Nobody, Simulator, Test};
 
 /// Each mutant and its finder.
 const BANK: &[(&str, Finder)] = &[
@@ -79,6 +81,22 @@ const BANK: &[(&str, Finder)] = &[
     ("time_jumps", Test("ledger_admin_scripts", "time::advances_boundedly")),
     ("answer_before_publish", Test("node", "sold_out_is_answered_without_the_log")),
     ("identity_first", Test("failpoints", "a_death_while_a_directory_is_made_leaves_one_that_can_be_used")),
+    ("no_without_round", Simulator),
+    ("round_reused", Simulator),
+    ("round_before_applied", Simulator),
+    ("acknowledge_before_sync", Simulator),
+    ("vote_forgotten", Simulator),
+    ("gate_before_no_op", Simulator),
+    ("tokens_across_terms", Simulator),
+    ("index_without_term", Simulator),
+    ("proposed_refused", Simulator),
+    ("ids_not_in_snapshot", Simulator),
+    ("confirmed_expires", Simulator),
+    ("quarantine_skipped", Simulator),
+    ("wiped_disk_accepted", Simulator),
+    ("lost_state_accepted", Simulator),
+    ("removed_accepted", Simulator),
+    ("disk_failure_ignored", Simulator),
     ("directory_not_synced", Nobody("a kill leaves the page cache as it is; only a power cut shows it")),
 ];
 
@@ -143,6 +161,7 @@ fn every_known_bug_is_found_by_its_check() {
     assert_eq!(named, known, "each mutant has a finder, and each finder a mutant");
     let tests = BANK.iter().filter_map(|(mutant, finder)| match finder {
         Test(target, test) => Some((*mutant, *target, *test)),
+        Simulator => None,
         Nobody(why) => {
             eprintln!("{mutant}: not found here: {why}");
             None

@@ -4,7 +4,7 @@
 //! `fuzz_targets/`; `cargo test` calls it with every input that was kept (`tests`). `targets.txt` is the list of all;
 //! README.md says how to run them.
 //!
-//! The targets: [`frame`], [`session`], [`ledger`], [`entry`], [`snapshot`], [`wal`], [`segments`], and [`canary`], which must fail.
+//! The targets: [`frame`], [`session`], [`ledger`], [`entry`], [`snapshot`], [`wal`], [`segments`], [`peer`], and [`canary`], which must fail.
 //! Their tools: [`naive`] (the protocol read plainly from its page), [`watch`] (a ledger under observation), [`books`]
 //! (what its observer believes), [`script`] (commands from bytes), [`heap`] (bytes allocated).
 //!
@@ -17,6 +17,7 @@ pub mod frame;
 pub mod heap;
 pub mod ledger;
 pub mod naive;
+pub mod peer;
 pub mod script;
 pub mod segments;
 pub mod session;
@@ -30,7 +31,7 @@ pub mod watch;
 pub type Body = fn(&[u8]);
 
 /// The bodies by name. A test compares them with `targets.txt`.
-pub const BODIES: [(&str, Body); 8] = [
+pub const BODIES: [(&str, Body); 9] = [
     ("frame", frame::target),
     ("session", session::target),
     ("ledger", ledger::target),
@@ -38,5 +39,6 @@ pub const BODIES: [(&str, Body); 8] = [
     ("snapshot", snapshot::target),
     ("wal", wal::target),
     ("segments", segments::target),
+    ("peer", peer::target),
     ("canary", canary::target),
 ];

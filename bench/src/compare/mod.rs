@@ -11,7 +11,6 @@ pub mod benchmark;
 pub mod cell;
 pub mod table;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -20,6 +19,7 @@ use serde::Serialize;
 
 use self::cell::{Cell, Load, Row, System};
 use crate::error::BenchError;
+use crate::given::Given;
 use crate::machine::Machine;
 use crate::measure::median;
 use crate::server::redis::{self, Durability};
@@ -36,15 +36,11 @@ pub enum CompareCommand {
 /// Compare with Redis.
 #[derive(Debug, Args)]
 pub struct RedisArgs {
-    /// Report as one JSON object
-    #[arg(long)]
-    json: bool,
     /// One short round: below a minute
     #[arg(long)]
     quick: bool,
-    /// Where both servers keep their data
-    #[arg(long, default_value_os_t = std::env::temp_dir())]
-    folder: PathBuf,
+    #[command(flatten)]
+    given: Given,
 }
 
 /// How long and how often.
@@ -97,11 +93,7 @@ impl CompareCommand {
     pub fn run(self) -> Result<(), BenchError> {
         let Self::Redis(args) = self;
         let comparison = args.compare()?;
-        if args.json {
-            println!("{}", serde_json::to_string(&comparison).expect("a comparison can be written as JSON"));
-        } else {
-            print!("{}", table::tell(&comparison));
-        }
+        args.given.tell(&comparison, table::tell);
         Ok(())
     }
 }
@@ -117,7 +109,7 @@ impl RedisArgs {
         for _ in 0..effort.rounds {
             for row in &mut rows {
                 bar.set_message(row.name());
-                row.measure(&self.folder, &effort)?;
+                row.measure(&self.given.folder, &effort)?;
                 bar.inc(1);
             }
         }
@@ -142,7 +134,7 @@ impl RedisArgs {
         let (reserve_ratio_memory, sold_out_ratio_memory, single_call_ratio_memory) =
             ratios(Durability::Memory);
         Ok(Comparison {
-            machine: Machine::here(&self.folder),
+            machine: Machine::here(&self.given.folder),
             redis_version,
             script: WHOLE_JOB,
             effort,

@@ -173,7 +173,7 @@ impl Rounds {
     /// Asks for a round that starts after this call; returns its number, 0 if none is needed. The caller wakes
     /// the replica if the number is above [`Rounds::confirmed`].
     pub fn ask(&self) -> u64 {
-        if self.needless.load(Ordering::Acquire) {
+        if self.needless.load(Ordering::Acquire) || fault::is_on(Mutant::NoWithoutRound) {
             return 0;
         }
         // SeqCst: the caller's request must not be ordered behind a start it did not see.
@@ -195,6 +195,20 @@ impl Rounds {
         }
         self.started.store(wanted, Ordering::SeqCst);
         Some(wanted)
+    }
+
+    /// Replica thread: a leadership begins. A round that was started in an earlier one is never confirmed; who waits for
+    /// it is served by the next.
+    pub fn renew(&self) {
+        let started = self.started.load(Ordering::Relaxed);
+        if self.confirmed.load(Ordering::Relaxed) < started {
+            self.wanted.fetch_max(started + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Replica thread: the last round that was started.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
     }
 
     /// Replica thread: a round was confirmed and this node has applied up to its index.

@@ -87,6 +87,38 @@ mutants! {
     AnswerBeforePublish = "answer_before_publish";
     /// A data directory gets its identity before its first snapshot.
     IdentityFirst = "identity_first";
+    /// A no is said without a read round: a deposed leader's "sold out" may be stale.
+    NoWithoutRound = "no_without_round";
+    /// All read rounds have one name: the answer to an old one confirms a new one.
+    RoundReused = "round_reused";
+    /// A read round counts before its index is applied.
+    RoundBeforeApplied = "round_before_applied";
+    /// What must follow a sync leaves before it: votes and acknowledgements of what may be lost.
+    AcknowledgeBeforeSync = "acknowledge_before_sync";
+    /// The vote is not stored: a node that restarts votes again in the same term.
+    VoteForgotten = "vote_forgotten";
+    /// The gate opens before the new leader's own entry is applied.
+    GateBeforeNoOp = "gate_before_no_op";
+    /// Tokens of an earlier term's gate are given back to this term's.
+    TokensAcrossTerms = "tokens_across_terms";
+    /// Proposals are matched by index alone: after a change of leader they hear of another entry's commands.
+    IndexWithoutTerm = "index_without_term";
+    /// A leader that is deposed says of what it had proposed that it will not happen.
+    ProposedRefused = "proposed_refused";
+    /// The ids of what has ended are not found again after a snapshot was loaded.
+    IdsNotInSnapshot = "ids_not_in_snapshot";
+    /// A confirmed reservation keeps its deadline: its units are freed when that comes.
+    ConfirmedExpires = "confirmed_expires";
+    /// A voter that has just started votes at once.
+    QuarantineSkipped = "quarantine_skipped";
+    /// A node whose disk was wiped is taken for the one it was.
+    WipedDiskAccepted = "wiped_disk_accepted";
+    /// A node that has lost what it acknowledged is listened to.
+    LostStateAccepted = "lost_state_accepted";
+    /// A node that was removed is listened to.
+    RemovedAccepted = "removed_accepted";
+    /// A sync that failed is taken for one that did not.
+    DiskFailureIgnored = "disk_failure_ignored";
     /// The names in a directory are not made durable: a rename may be undone by a power cut.
     DirectoryNotSynced = "directory_not_synced";
 }
@@ -103,12 +135,18 @@ pub fn watch(hook: fn(Stage)) {
     let _ = HOOK.set(hook);
 }
 
-/// Switches a bug on for the rest of the process. Whether there is one of that name.
+/// Switches a bug on. Whether there is one of that name.
 #[cfg(feature = "failpoints")]
 pub fn switch_on(name: &str) -> bool {
+    switch(name, true)
+}
+
+/// Switches a bug on or off, in all threads. Whether there is one of that name.
+#[cfg(feature = "failpoints")]
+pub fn switch(name: &str, on: bool) -> bool {
     let found = MUTANTS.iter().find(|(_, known, _)| *known == name);
     found.is_some_and(|(mutant, ..)| {
-        ON[*mutant as usize].store(true, Ordering::Relaxed);
+        ON[*mutant as usize].store(on, Ordering::Relaxed);
         true
     })
 }

@@ -33,8 +33,6 @@ struct Recorder {
     /// Of open files, where the next plain write goes.
     offsets: HashMap<i64, u64>,
     wire: Wire,
-    /// What was being sent, and to whom, when the process was killed.
-    cut_off: Vec<(String, Vec<u8>)>,
     events: Vec<Event>,
 }
 
@@ -54,7 +52,6 @@ pub fn events(calls: &[Call], moments: &[Moment], root: &Path, base: &Tree) -> T
         live: base.clone(),
         offsets: HashMap::new(),
         wire: Wire::default(),
-        cut_off: Vec::new(),
         events: Vec::new(),
     };
     let mut steps: HashMap<usize, Step> = HashMap::new();
@@ -96,14 +93,6 @@ impl Recorder {
             "sendmmsg" | "sendfile" | "splice" => panic!("{} is not understood", call.name),
             _ => return,
         };
-        if call.returned.is_none() {
-            // When a process is killed strace may show the call of one thread as another's, too.
-            let same = (connection.to_owned(), bytes.to_vec());
-            if self.cut_off.contains(&same) {
-                return;
-            }
-            self.cut_off.push(same);
-        }
         let sent = call.returned.unwrap_or(bytes.len() as i64);
         assert_eq!(sent, bytes.len() as i64, "a reply is sent whole");
         let said = self.wire.sent(connection, bytes);
@@ -120,8 +109,13 @@ impl Recorder {
     /// A request is there once it has been read.
     fn request(&mut self, call: &Call) {
         match call.name.as_str() {
-            "recvfrom" | "read" if call.fd(0).1.starts_with("socket:") && call.returned > Some(0) => {
-                let said = self.wire.received(call.fd(0).1, call.bytes(1));
+            "recvfrom" | "read" if call.fd(0).1.starts_with("socket:") => {
+                let said = match &call.args[1] {
+                    // The thread was killed where it stood: what follows from what it read is nothing at all.
+                    Arg::Bytes(bytes) if call.is_doubtful => self.wire.received_at_most(call.fd(0).1, bytes),
+                    _ if call.returned > Some(0) => self.wire.received(call.fd(0).1, call.bytes(1)),
+                    _ => return,
+                };
                 self.push_said(said);
             }
             "recvmsg" | "readv" if call.fd(0).1.starts_with("socket:") => {

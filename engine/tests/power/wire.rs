@@ -49,6 +49,20 @@ struct Connection {
 pub struct Wire(HashMap<String, Connection>);
 
 impl Wire {
+    /// Bytes of which the first arrived, and nobody knows how many: the rest is what the buffer held before.
+    pub fn received_at_most(&mut self, connection: &str, bytes: &[u8]) -> Vec<Said> {
+        let mut all = self.0.get(connection).map_or_else(Vec::new, |known| known.incoming.clone());
+        let known_len = all.len();
+        all.extend_from_slice(bytes);
+        let mut whole_len = 0;
+        while let Ok(Some(header)) = FrameHeader::parse(&all[whole_len..]) {
+            let frame = all.get(whole_len..whole_len + header.frame_len());
+            let Some(frame) = frame.filter(|frame| header.check_body(frame).is_ok()) else { break };
+            whole_len += frame.len();
+        }
+        self.received(connection, &bytes[..whole_len.saturating_sub(known_len)])
+    }
+
     pub fn received(&mut self, connection: &str, bytes: &[u8]) -> Vec<Said> {
         let connection = self.0.entry(connection.to_owned()).or_default();
         connection.incoming.extend_from_slice(bytes);

@@ -5,11 +5,15 @@
 use std::fs;
 use std::path::Path;
 
+use raft::prelude::{Entry, Message, MessageType};
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::settings::Settings;
-use sluice_core::replica::disk::{EntryKind, HardState, LogEntry};
+use sluice_core::replica::disk::{EntryKind, HardState, LogEntry, Members, SnapshotMeta};
+use sluice_core::replica::peer::{Body, Chunk, Envelope, Hello, Identity, ImageId, Refusal};
 use sluice_engine::wal::fence::{self, Mark};
 use sluice_engine::wal::record::{self, State};
+
+use sluice_protocol::ids::ClusterId;
 
 use crate::watch::Sections;
 use crate::{entry, snapshot};
@@ -46,9 +50,55 @@ fn plant() {
     keep("wal", 2, &[&[2], &fence::encode(9, &mark)[..56]].concat());
     keep("wal", 3, &[&[3], &fence::encode(8, &mark)[..56]].concat());
     keep("wal", 4, &[4; 100]);
+    for (at, message) in messages().into_iter().enumerate() {
+        let bytes = message.encode();
+        keep("peer", at, &[&[0, bytes[1]], &bytes[8..]].concat());
+        keep("peer", 100 + at, &[&[1], &bytes[..]].concat());
+    }
     for (at, name) in ["ledger", "session"].into_iter().enumerate() {
         let bytes: Vec<u8> = (0..600_u32).map(|byte| (byte * byte * 7 / 16) as u8).collect();
         keep(name, at, &bytes);
+    }
+}
+
+/// A message of each kind.
+fn messages() -> Vec<Envelope> {
+    let identity = Identity { cluster: ClusterId(5), node: 2, incarnation: 3, boot: 4, nonce: 6 };
+    let image = ImageId { index: 7, term: 2, len: 9, digest: 1 };
+    let members = Members {
+        voters: vec![1, 2],
+        learners: vec![4],
+        outgoing: vec![1, 3],
+        learners_next: vec![3],
+        auto_leave: true,
+        incarnations: vec![(1, 8), (2, 9)],
+        removed: vec![5],
+    };
+    let meta = SnapshotMeta { index: 7, term: 2, members };
+    let mut append = Message { from: 2, to: 1, term: 3, index: 8, commit: 7, ..Message::default() };
+    append
+        .set_entries(vec![Entry { index: 9, term: 3, data: vec![1; 20].into(), ..Entry::default() }].into());
+    let mut snapshot = Message { from: 2, to: 1, term: 3, ..Message::default() };
+    snapshot.set_msg_type(MessageType::MsgSnapshot);
+    (snapshot.mut_snapshot().mut_metadata().index, snapshot.mut_snapshot().mut_metadata().term) = (7, 2);
+    append.set_msg_type(MessageType::MsgAppend);
+    let bodies = [
+        Body::Hello(Hello { term: 3, last_index: 9 }),
+        Body::Welcome { nonce: 6 },
+        Body::WhoAreYou { nonce: 6 },
+        Body::Refused { nonce: 6, refusal: Refusal::LostState },
+        Body::Raft(Box::new(append)),
+        Body::Raft(Box::new(snapshot)),
+        Body::Chunk(Chunk { image, meta, offset: 0, bytes: vec![7; 9].into() }),
+        Body::ChunkAck { image, have: 9 },
+    ];
+    bodies.into_iter().map(|body| Envelope { from: identity, to: 1, body }).collect()
+}
+
+#[test]
+fn a_message_of_each_kind_is_read_as_it_was_written() {
+    for message in messages() {
+        assert_eq!(Envelope::decode(message.encode()), Ok(message));
     }
 }
 

@@ -22,6 +22,7 @@ use super::image::{
 use super::product::Product;
 use super::records::{Kind, Record};
 use super::settings::PRODUCTS_MAX;
+use crate::fault::{self, Mutant};
 
 use ImageError::Damaged;
 
@@ -126,6 +127,11 @@ impl Ledger {
             }
             let slot = self.records.rows.push(record);
             if record.is(State::None) {
+                continue;
+            }
+            if fault::is_on(Mutant::IdsNotInSnapshot)
+                && !matches!(record.state(), State::Held | State::Confirmed)
+            {
                 continue;
             }
             if !self.records.index_loaded(slot) {

@@ -241,7 +241,9 @@ impl<E: Effects> Turn<'_, E> {
     fn sell(&mut self, slot: u32, record: &Record) -> Answer {
         let product = self.ledger.products.get_mut(record.product);
         let id = ProductId(product.id);
-        expiry::unhold(&mut self.ledger.records, &mut self.ledger.agenda, product, slot);
+        if !fault::is_on(Mutant::ConfirmedExpires) {
+            expiry::unhold(&mut self.ledger.records, &mut self.ledger.agenda, product, slot);
+        }
         product.sell(record.quantity);
         self.confirmed(slot, record, id)
     }

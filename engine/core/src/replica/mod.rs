@@ -4,9 +4,11 @@
 //! - `log`: the log in memory, for raft
 //! - `batch`: flights → entries
 //! - `pending`: proposed entries and who waits for them
+//! - `propose`: when what waits becomes entries
 //! - `reads`: what is answered without the log
 //! - `ready`: raft's `Ready`, duty by duty
 //! - `publish`: what it writes on the board
+//! - `tick`: what time brings
 //! - [`peer`]: what replicas say to each other
 //! - `step`: what is done with what peers say
 //! - `transfer`: snapshots on their way to a peer and from one
@@ -32,22 +34,22 @@ mod log;
 pub mod membership;
 pub mod peer;
 mod pending;
+mod propose;
 mod publish;
 mod reads;
 mod ready;
 mod start;
 mod status;
 mod step;
+mod tick;
 mod transfer;
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use raft::prelude::{Message, MessageType};
 use raft::{RawNode, StateRole};
-use sluice_protocol::{Answer, NodeId, ProductId};
+use sluice_protocol::{Answer, ProductId};
 
 pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
@@ -67,13 +69,10 @@ pub use self::step::StopReason;
 use self::transfer::Transfers;
 pub use self::transfer::{CHUNK_LEN, ChunkRead};
 use crate::board::Board;
-use crate::desk::RETRY_AFTER_MS;
 use crate::flight::{Flight, Load};
 use crate::gate::Gate;
 use crate::ledger::Ledger;
-use crate::ledger::command::{Batch, Group};
 use crate::ledger::image::Image;
-use crate::ledger::settings::ADVANCE_MS_MAX;
 use crate::time::Moment;
 
 /// Ticks of raft's clock without a leader before an election.
@@ -86,20 +85,12 @@ const MESSAGE_BYTES_MAX: u64 = 256 * 1024;
 const MESSAGES_IN_FLIGHT_MAX: usize = 256;
 /// Entry bytes that may be proposed and not committed. Beyond it proposals are dropped: `Busy`.
 const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Entries proposed into one durable step while the disk has nothing to do.
-const ENTRIES_PER_APPEND_MAX: usize = 8;
 /// Durable steps with entries proposed here that may be under way. One is written; full entries may queue behind it.
 const APPENDS_MAX: usize = 4;
 /// Steps that the shell must have room for: those, and the few that are for raft's own hard state.
 pub const STEPS_MAX: usize = 2 * APPENDS_MAX;
 /// Of the log's growth that makes a snapshot due, the part after which one that could not be saved is tried again.
 const SNAPSHOT_RETRY_PART: u64 = 16;
-/// Ticks after which a leader whose disk does not answer hands the leadership over.
-const STALL_TICKS: u32 = 5;
-/// Ticks after which it gives up leading even if nobody takes it.
-const STALL_TICKS_MAX: u32 = 2 * ELECTION_TICKS as u32;
-/// How far ledger time may lag the clock before a pulse carries it forward, milliseconds.
-const LAG_MS_MAX: u64 = 1_000;
 
 /// What a replica is told once.
 #[derive(Clone, Copy, Debug)]
@@ -316,57 +307,6 @@ impl Replica {
         }
     }
 
-    /// One tick of raft's clock.
-    pub fn tick(&mut self) {
-        for node in self.strangers.clone() {
-            self.say_hello(node);
-        }
-        if self.quarantine > 0 {
-            self.quarantine -= 1;
-        } else {
-            self.node.tick();
-        }
-        self.draw_election_timeout();
-        self.tick_transfers();
-        self.leave_joint_membership();
-        self.watch_disk();
-    }
-
-    /// Draws an election timeout from the seed, in place of the random one that raft draws whenever it resets its clock.
-    fn draw_election_timeout(&mut self) {
-        let raft = &mut self.node.raft;
-        if (self.election.0, self.election.1) != (raft.term, raft.state) {
-            self.election = (raft.term, raft.state, self.election.2 + 1);
-        }
-        let drawn = FixedState::with_seed(self.config.seed).hash_one((
-            self.config.identity.node,
-            raft.term,
-            self.election.2,
-        ));
-        raft.set_randomized_election_timeout(ELECTION_TICKS + (drawn % ELECTION_TICKS as u64) as usize);
-    }
-
-    /// A leader whose disk does not answer can answer nobody: another should lead.
-    fn watch_disk(&mut self) {
-        let oldest = self.appends.front().map_or(0, |step| step.number);
-        let is_same = oldest != 0 && oldest == self.stalled.0;
-        self.stalled = (oldest, if is_same { self.stalled.1 + 1 } else { 0 });
-        if self.node.raft.state != StateRole::Leader || self.members.is_alone(self.config.identity.node) {
-            return;
-        }
-        if self.stalled.1 == STALL_TICKS {
-            let raft = &self.node.raft;
-            let others = self.members.voters.iter().filter(|node| **node != self.config.identity.node);
-            let matched = |node: &u64| raft.prs().get(*node).map_or(0, |progress| progress.matched);
-            if let Some(best) = others.copied().max_by_key(matched) {
-                self.node.transfer_leader(best);
-            }
-        } else if self.stalled.1 >= STALL_TICKS_MAX {
-            let term = self.node.raft.term;
-            self.node.raft.become_follower(term, 0);
-        }
-    }
-
     /// The durable step of this number, and all before it, are on disk.
     ///
     /// # Panics
@@ -416,10 +356,11 @@ impl Replica {
         self.snapshot_wanted = true;
     }
 
-    /// Begins to go away: shuts the gate, answers what was not proposed, finishes what was.
+    /// Begins to go away: shuts the gate, answers what was not proposed, finishes what was, and lets another lead.
     pub fn stop(&mut self) {
         self.lead = Lead::Stopping;
         self.publisher.board().set_gate(None);
+        self.hand_over();
     }
 
     /// Whether this node leads and its gate is open.
@@ -477,152 +418,6 @@ impl Replica {
                 _ => {}
             }
         }
-    }
-
-    /// Proposes what waits, if the disk is idle or a whole entry is full: alone, a request waits for one fsync and
-    /// nothing else; under load, entries fill while the disk works.
-    fn propose(&mut self, now: Moment, actions: &mut Actions) {
-        if !matches!(self.lead, Lead::Open(_) | Lead::CatchingUp) {
-            if !self.waiting.is_empty() {
-                self.refuse_waiting(actions);
-            }
-            return;
-        }
-        let mut proposed = 0;
-        while proposed < ENTRIES_PER_APPEND_MAX && !self.waiting.is_empty() {
-            let idle = self.appends.is_empty();
-            let full = self.waiting.bytes() >= ENTRY_BYTES_MAX && self.appends.len() < APPENDS_MAX;
-            if !(idle || full) {
-                break;
-            }
-            let (batch, flights) = self.waiting.take(self.node.raft.term, now.wall_ms);
-            self.propose_batch(&batch, flights, actions);
-            proposed += 1;
-        }
-        if proposed == 0 && self.appends.is_empty() && self.pending.is_empty() && self.wants_pulse(now) {
-            let batch =
-                Batch { proposer_term: self.node.raft.term, stamp_ms: now.wall_ms, groups: Vec::new() };
-            self.propose_batch(&batch, Vec::new(), actions);
-        }
-    }
-
-    fn propose_batch(&mut self, batch: &Batch, flights: Vec<Box<Flight>>, actions: &mut Actions) {
-        let data = batch.encode();
-        let sizes = (batch.groups.iter().map(Group::len).sum(), data.len());
-        match self.node.propose(Vec::new(), data) {
-            Ok(()) => {
-                actions.proposed.push(sizes);
-                let index = self.node.raft.raft_log.last_index();
-                self.pending.push(index, self.node.raft.term, flights);
-            }
-            // Definite: raft took nothing.
-            Err(_) => {
-                for mut flight in flights {
-                    flight.refund(0);
-                    flight.answer_all(Answer::busy(RETRY_AFTER_MS));
-                    actions.settled.push(flight);
-                }
-            }
-        }
-    }
-
-    /// Whether time alone has something to do: a hold or a window has come due, or the ledger's clock lags.
-    fn wants_pulse(&self, now: Moment) -> bool {
-        let ledger_ms = self.ledger.now_ms();
-        let due =
-            self.ledger.pulse_due_ms().is_some_and(|due_ms| due_ms <= now.wall_ms && due_ms > ledger_ms);
-        self.publisher.board().is_admitting()
-            && (self.ledger.backlog() || due || now.wall_ms >= ledger_ms.saturating_add(LAG_MS_MAX))
-    }
-
-    /// When [`Replica::drive`] has something to do although nothing came in, milliseconds from now.
-    pub fn due_in_ms(&self, now: Moment) -> u64 {
-        // While a step is under way the disk's report wakes the caller; without room nothing is due.
-        let free = self.appends.is_empty() && self.pending.is_empty();
-        if !(matches!(self.lead, Lead::Open(_)) && free && self.publisher.board().is_admitting()) {
-            return LAG_MS_MAX;
-        }
-        if self.ledger.backlog() {
-            return 0;
-        }
-        let lag_due = self.ledger.now_ms().saturating_add(LAG_MS_MAX);
-        let due = self.ledger.pulse_due_ms().map_or(lag_due, |due_ms| due_ms.min(lag_due));
-        due.saturating_sub(now.wall_ms)
-    }
-
-    /// Whether ledger time is near enough to the clock for windows to be judged. Without room for pulses it cannot come
-    /// nearer, and only reads are answered anyway.
-    fn is_caught_up(&self, now: Moment) -> bool {
-        let near = now.wall_ms < self.ledger.now_ms().saturating_add(ADVANCE_MS_MAX);
-        near || !self.publisher.board().is_admitting()
-    }
-
-    /// Nothing of it was proposed: definitely not done.
-    fn refuse_waiting(&mut self, actions: &mut Actions) {
-        let answer = self.publisher.board().shut();
-        for mut flight in self.waiting.drain() {
-            flight.refund(0);
-            flight.answer_all(answer);
-            actions.settled.push(flight);
-        }
-    }
-
-    fn start_round(&mut self) {
-        if self.node.raft.state != StateRole::Leader || !self.node.raft.commit_to_current_term() {
-            return;
-        }
-        if let Some(number) = self.publisher.board().rounds.start() {
-            self.node.read_index(ready::round_context(
-                NodeId(self.config.identity.node),
-                self.node.raft.term,
-                number,
-            ));
-        }
-    }
-
-    fn answer_reads(&mut self, now: Moment, actions: &mut Actions) {
-        match self.lead {
-            Lead::Open(_) => {}
-            // Not yet: they wait for the gate.
-            Lead::Elected | Lead::CatchingUp => return,
-            Lead::No | Lead::Stopping => {
-                let answer = self.publisher.board().shut();
-                for mut flight in self.reads.drain() {
-                    flight.answer_all(answer);
-                    actions.settled.push(flight);
-                }
-                return;
-            }
-        }
-        let confirmed = self.publisher.board().rounds.confirmed();
-        while let Some(mut flight) = self.reads.pop(confirmed) {
-            if !matches!(flight.load, Load::Suspects(_)) {
-                reads::answer(&self.ledger, &mut flight);
-                actions.settled.push(flight);
-                continue;
-            }
-            reads::sift(&self.ledger, &mut flight, now.wall_ms);
-            if flight.is_empty() {
-                actions.settled.push(flight);
-            } else {
-                self.take_tokens(&mut flight);
-                self.waiting.push(flight);
-            }
-        }
-    }
-
-    /// Buyers who may buy after all get their units set aside now, as far as there are any.
-    fn take_tokens(&self, flight: &mut Flight) {
-        let (Lead::Open(gate), Load::Commands(group)) = (&self.lead, &flight.load) else { return };
-        let Group::Reserve(items) = group else { return };
-        flight.tokened = items
-            .iter()
-            .map(|item| {
-                let lane = gate.lane(item.product.into());
-                lane.is_some_and(|lane| lane.tokens.take(0, item.quantity))
-            })
-            .collect();
-        flight.gate = Some(Arc::clone(gate));
     }
 
     fn freeze_if_due(&mut self, actions: &mut Actions) {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use crate::fault::{self, Mutant};
 use crate::flight::Flight;
 
 /// Flights in one proposed entry.
@@ -39,7 +40,8 @@ impl Pending {
     /// Resolves those who waited for `index` or less, now that an entry of `term` was applied at `index`.
     pub(super) fn resolve(&mut self, index: u64, term: u64) -> Resolved {
         let mut resolved = Resolved::default();
-        if self.entries.front().is_some_and(|first| first.index == index && first.term == term) {
+        let term_is = |own: u64| own == term || fault::is_on(Mutant::IndexWithoutTerm);
+        if self.entries.front().is_some_and(|first| first.index == index && term_is(first.term)) {
             let first = self.entries.pop_front().expect("it was just looked at");
             resolved.applied = first.flights;
             return resolved;
@@ -48,7 +50,7 @@ impl Pending {
         for entry in std::mem::take(&mut self.entries) {
             if entry.index > index {
                 self.entries.push_back(entry);
-            } else if entry.index == index && entry.term == term {
+            } else if entry.index == index && term_is(entry.term) {
                 resolved.applied = entry.flights;
             } else {
                 resolved.dropped.extend(entry.flights);

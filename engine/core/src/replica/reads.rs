@@ -4,14 +4,20 @@
 //! round that was started after the request arrived. Deliberately not here: the rounds' messages, which are raft's.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft::StateRole;
 
 use sluice_protocol::response::{ProductReply, RefusedField, ReservationReply};
-use sluice_protocol::{Answer, ProductId, ReservationId, Status, limits};
+use sluice_protocol::{Answer, NodeId, ProductId, ReservationId, Status, limits};
 
+use super::ready::round_context;
+use super::{Actions, Lead, Replica};
 use crate::flight::{Answers, Flight, Load};
 use crate::ledger::Ledger;
 use crate::ledger::ahead::AHEAD;
 use crate::ledger::command::{Group, Reserve};
+use crate::time::Moment;
 
 /// Flights that wait for a read round.
 #[derive(Debug, Default)]
@@ -42,7 +48,7 @@ impl Reads {
 }
 
 /// Answers a query from the ledger as it stands.
-pub(super) fn answer(ledger: &Ledger, flight: &mut Flight) {
+fn answer(ledger: &Ledger, flight: &mut Flight) {
     let at = ledger.at();
     flight.answers = match &flight.load {
         Load::Reservations(ids) => {
@@ -78,7 +84,7 @@ fn reservation(ledger: &Ledger, id: ReservationId) -> ReservationReply {
 
 /// Refuses what the ledger as it stands refuses. The rest stays on the flight, as commands for the log; if there is
 /// none, the flight is answered. `wall_ms` is the clock, which may be ahead of the ledger.
-pub(super) fn sift(ledger: &Ledger, flight: &mut Flight, wall_ms: u64) {
+fn sift(ledger: &Ledger, flight: &mut Flight, wall_ms: u64) {
     let Load::Suspects(Group::Reserve(items)) = &flight.load else {
         unreachable!("only reserves are suspected");
     };
@@ -123,4 +129,64 @@ fn refusal(ledger: &Ledger, item: &Reserve, wall_ms: u64) -> Option<Answer> {
         return Some(Answer::limit_reached(at, limit, has));
     }
     (!standing.suffices(units)).then(|| standing.shortage(at))
+}
+
+impl Replica {
+    pub(super) fn start_round(&mut self) {
+        if self.node.raft.state != StateRole::Leader || !self.node.raft.commit_to_current_term() {
+            return;
+        }
+        if let Some(number) = self.publisher.board().rounds.start() {
+            self.node.read_index(round_context(
+                NodeId(self.config.identity.node),
+                self.node.raft.term,
+                number,
+            ));
+        }
+    }
+
+    pub(super) fn answer_reads(&mut self, now: Moment, actions: &mut Actions) {
+        match self.lead {
+            Lead::Open(_) => {}
+            // Not yet: they wait for the gate.
+            Lead::Elected | Lead::CatchingUp => return,
+            Lead::No | Lead::Stopping => {
+                let answer = self.publisher.board().shut();
+                for mut flight in self.reads.drain() {
+                    flight.answer_all(answer);
+                    actions.settled.push(flight);
+                }
+                return;
+            }
+        }
+        let confirmed = self.publisher.board().rounds.confirmed();
+        while let Some(mut flight) = self.reads.pop(confirmed) {
+            if !matches!(flight.load, Load::Suspects(_)) {
+                answer(&self.ledger, &mut flight);
+                actions.settled.push(flight);
+                continue;
+            }
+            sift(&self.ledger, &mut flight, now.wall_ms);
+            if flight.is_empty() {
+                actions.settled.push(flight);
+            } else {
+                self.take_tokens(&mut flight);
+                self.waiting.push(flight);
+            }
+        }
+    }
+
+    /// Buyers who may buy after all get their units set aside now, as far as there are any.
+    fn take_tokens(&self, flight: &mut Flight) {
+        let (Lead::Open(gate), Load::Commands(group)) = (&self.lead, &flight.load) else { return };
+        let Group::Reserve(items) = group else { return };
+        flight.tokened = items
+            .iter()
+            .map(|item| {
+                let lane = gate.lane(item.product.into());
+                lane.is_some_and(|lane| lane.tokens.take(0, item.quantity))
+            })
+            .collect();
+        flight.gate = Some(Arc::clone(gate));
+    }
 }

@@ -14,6 +14,7 @@ use crate::time::Moment;
 /// Names a read round, so that no answer to another one is mistaken for its own: never reused, since a term's
 /// counter only grows and a node never leads one term twice.
 pub(super) fn round_context(node: NodeId, term: u64, number: u64) -> Vec<u8> {
+    let (term, number) = if fault::is_on(Mutant::RoundReused) { (0, 0) } else { (term, number) };
     let mut context = Vec::with_capacity(24);
     for part in [node.0, term, number] {
         context.extend_from_slice(&part.to_le_bytes());
@@ -74,6 +75,9 @@ impl Replica {
             fault::reach(Stage::Published);
             self.node.advance_apply_to(last);
         }
+        if matches!(self.lead, Lead::Elected) && fault::is_on(Mutant::GateBeforeNoOp) {
+            self.lead = Lead::CatchingUp;
+        }
         if matches!(self.lead, Lead::CatchingUp) && self.is_caught_up(now) {
             self.lead = Lead::Open(self.publisher.open_gate(self.node.raft.term, &self.ledger));
         }
@@ -82,7 +86,7 @@ impl Replica {
         let applied = self.ledger.index();
         let rounds = &self.publisher.board().rounds;
         self.rounds_due.retain(|(number, index)| {
-            let is_due = *index <= applied;
+            let is_due = *index <= applied || fault::is_on(Mutant::RoundBeforeApplied);
             if is_due {
                 rounds.confirm(*number);
             }
@@ -104,12 +108,19 @@ impl Replica {
             self.publisher.board().set_gate(None);
             self.lead = Lead::No;
             self.refuse_waiting(actions);
+            if fault::is_on(Mutant::ProposedRefused) {
+                for mut flight in self.pending.behind(u64::MAX) {
+                    flight.answer_all(self.publisher.board().shut());
+                    actions.settled.push(flight);
+                }
+            }
             self.transfers.forget_sending();
             self.abandon_changes();
             self.rounds_due.clear();
         }
         if leads && matches!(self.lead, Lead::No) {
             (self.lead, self.lead_term) = (Lead::Elected, term);
+            self.publisher.board().rounds.renew();
         }
     }
 
@@ -119,6 +130,10 @@ impl Replica {
         let own = states.iter().filter_map(|state| {
             round_number(&state.request_ctx, node, term).map(|number| (number, state.index))
         });
+        if fault::is_on(Mutant::RoundReused) {
+            let started = self.publisher.board().rounds.started();
+            return self.rounds_due.extend(states.iter().map(|state| (started, state.index)));
+        }
         self.rounds_due.extend(own);
     }
 
@@ -173,6 +188,12 @@ impl Replica {
             }
             return;
         }
+        let messages = if fault::is_on(Mutant::AcknowledgeBeforeSync) {
+            self.send(messages);
+            Vec::new()
+        } else {
+            messages
+        };
         self.last_append += 1;
         let step = Step { number: self.last_append, ready: number, term: self.hard_state.term };
         self.appends.push_back(step);
@@ -180,7 +201,11 @@ impl Replica {
         actions.appends.push((
             self.last_append,
             Append {
-                hard_state: Some(self.hard_state),
+                hard_state: Some(if fault::is_on(Mutant::VoteForgotten) {
+                    HardState { vote: 0, ..self.hard_state }
+                } else {
+                    self.hard_state
+                }),
                 entries: entries.iter().map(log::to_disk).collect(),
                 compact_to: self.snapshots[usize::from(!fault::is_on(Mutant::CompactToNewest))],
                 reset,

@@ -8,6 +8,7 @@ use super::Replica;
 use super::peer::acquaintance::Verdict;
 use super::peer::{self, Body, Chunk, Envelope, Hello, Identity, Refusal};
 use super::transfer::ChunkRead;
+use crate::fault::{self, Mutant};
 
 /// Why a process must end itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -122,7 +123,11 @@ impl Replica {
         };
         match kind {
             // Just started: it may have promised its patience to a leader and forgotten.
-            MsgRequestVote | MsgRequestPreVote | MsgTimeoutNow if self.quarantine > 0 => return,
+            MsgRequestVote | MsgRequestPreVote | MsgTimeoutNow
+                if self.quarantine > 0 && !fault::is_on(Mutant::QuarantineSkipped) =>
+            {
+                return;
+            }
             // Without members it cannot know who voted for what it is sent: only a snapshot says so.
             MsgAppend if self.members.is_empty() => return self.ask_for_snapshot(&message),
             MsgSnapshot => {
@@ -156,7 +161,8 @@ impl Replica {
     /// A leader tells a follower of no commit beyond what that follower acknowledged.
     fn has_lost(&self, heartbeat: &Message) -> bool {
         let raft = &self.node.raft;
-        heartbeat.term >= raft.term && heartbeat.commit > raft.raft_log.last_index()
+        let is_beyond = heartbeat.commit > raft.raft_log.last_index();
+        heartbeat.term >= raft.term && is_beyond && !fault::is_on(Mutant::LostStateAccepted)
     }
 
     /// Answers an append as a follower that needs a snapshot first.
@@ -175,6 +181,8 @@ impl Replica {
 
     /// A write or a sync of the log failed. Nothing is ever said again.
     pub fn disk_failed(&mut self) {
-        self.stop = Some(StopReason::DiskFailed);
+        if !fault::is_on(Mutant::DiskFailureIgnored) {
+            self.stop = Some(StopReason::DiskFailed);
+        }
     }
 }

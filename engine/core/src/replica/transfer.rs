@@ -125,7 +125,9 @@ impl Replica {
     }
 
     /// Begins to send what raft's message names.
-    pub(super) fn begin_sending(&mut self, message: Message) {
+    pub(super) fn begin_sending(&mut self, mut message: Message) {
+        // The members travel with the chunks.
+        message.mut_snapshot().mut_metadata().clear_conf_state();
         let (to, index) = (message.to, message.get_snapshot().get_metadata().index);
         self.transfers.sending.insert(to, Sending { message, image: None, offset: 0, silent_ticks: 0 });
         self.outbox.reads.push(ChunkRead { to, index, offset: 0 });

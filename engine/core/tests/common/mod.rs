@@ -7,6 +7,7 @@ mod bank;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sluice_core::board::Board;
 use sluice_core::desk::{Caller, Desk, DeskLimits, Reply};
 use sluice_core::flight::Answers;
@@ -14,8 +15,9 @@ use sluice_core::gate::Gate;
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{Append, HardState, LogEntry, Members, SnapshotMeta};
-use sluice_core::replica::peer::Identity;
-use sluice_core::replica::{Actions, Recovered, Replica, ReplicaConfig};
+use sluice_core::replica::membership::ChangeError;
+use sluice_core::replica::peer::{Chunk, Envelope, Identity, ImageId};
+use sluice_core::replica::{Actions, ChunkRead, Recovered, Replica, ReplicaConfig, StopReason};
 use sluice_core::session::Ask;
 use sluice_core::time::Moment;
 use sluice_protocol::ids::ClusterId;
@@ -31,12 +33,21 @@ pub struct Disk {
     pub hard_state: HardState,
     pub entries: Vec<LogEntry>,
     pub snapshot: Option<(SnapshotMeta, Vec<Vec<u8>>)>,
+    /// From a peer, in the same form; and the index that the log was last reset to.
+    pub received: Option<(SnapshotMeta, Vec<Vec<u8>>)>,
+    pub log_base: u64,
+    pub boots: u64,
 }
 
 impl Disk {
     fn write(&mut self, step: &Append) {
         if let Some(hard_state) = step.hard_state {
             self.hard_state = hard_state;
+        }
+        if let Some((index, _)) = step.reset {
+            self.entries.clear();
+            self.log_base = index;
+            self.snapshot = self.received.take();
         }
         if let Some(first) = step.entries.first() {
             self.entries.retain(|entry| entry.index < first.index);
@@ -59,6 +70,12 @@ pub struct TestNode {
     /// Whether saving a snapshot fails, and how many were asked for.
     pub snapshots_fail: bool,
     pub snapshots: usize,
+    /// For peers, and what is wanted of or told to this node besides.
+    pub messages: Vec<Envelope>,
+    pub changed: Vec<(u64, Result<u64, ChangeError>)>,
+    pub stop: Option<StopReason>,
+    /// A snapshot file that is coming in.
+    partial: Option<(ImageId, Vec<u8>)>,
     correlation: u64,
 }
 
@@ -86,14 +103,24 @@ impl TestNode {
 
     /// The same, with a snapshot due whenever the log has grown by so much.
     pub fn recover_with(disk: Disk, wall_ms: u64, snapshot_every_bytes: u64) -> Self {
-        bank::arm();
-        let board = Arc::new(Board::new(NodeId(1), 1, 7));
         let members = Members { voters: vec![1], ..Members::default() };
+        Self::member(1, 1, disk, members, Moment { mono_ms: 1, wall_ms }, snapshot_every_bytes)
+    }
+
+    /// A member of a cluster that began with these members, on a disk that an earlier process of it left.
+    pub fn member(
+        node: u64,
+        incarnation: u64,
+        mut disk: Disk,
+        members: Members,
+        now: Moment,
+        snapshot_every_bytes: u64,
+    ) -> Self {
+        bank::arm();
+        disk.boots += 1;
+        let board = Arc::new(Board::new(NodeId(node), 1, 7));
         let (snapshot, ledger) = match &disk.snapshot {
-            Some((meta, sections)) => {
-                let sections = sections.iter().map(Vec::as_slice);
-                (meta.clone(), Ledger::from_sections(sections, 0, 99).expect("the image is whole"))
-            }
+            Some((meta, sections)) => (meta.clone(), load(sections)),
             None => (SnapshotMeta { index: 0, term: 0, members }, Ledger::new(Settings::default(), 3)),
         };
         let older_snapshot = disk.entries.first().map_or(snapshot.index, |first| first.index - 1);
@@ -103,13 +130,13 @@ impl TestNode {
             ledger,
             hard_state: disk.hard_state,
             entries: disk.entries.clone(),
-            log_base: 0,
+            log_base: disk.log_base,
         };
-        let identity = Identity { cluster: ClusterId(5), node: 1, incarnation: 1, boot: 1, nonce: 1 };
+        let nonce = node << 32 | incarnation << 16 | disk.boots;
+        let identity = Identity { cluster: ClusterId(5), node, incarnation, boot: disk.boots, nonce };
         let config = ReplicaConfig { identity, seed: 1, stripes: 2, snapshot_every_bytes };
         let replica = Replica::new(config, recovered, Arc::clone(&board)).expect("snapshot and log fit");
         let desk = Desk::new(0, Arc::clone(&board), LIMITS);
-        let now = Moment { mono_ms: 1, wall_ms };
         Self {
             board,
             replica,
@@ -121,6 +148,10 @@ impl TestNode {
             proposed: Vec::new(),
             snapshots_fail: false,
             snapshots: 0,
+            messages: Vec::new(),
+            changed: Vec::new(),
+            stop: None,
+            partial: None,
             correlation: 0,
         }
     }
@@ -155,10 +186,54 @@ impl TestNode {
                 self.disk.snapshot = Some((meta, image.sections().collect()));
                 self.replica.snapshot_saved();
             }
-            if !moved {
+            self.messages.append(&mut actions.messages);
+            self.changed.append(&mut actions.changed);
+            self.stop = actions.stop;
+            let copies = !actions.chunk_reads.is_empty() || !actions.chunk_writes.is_empty();
+            actions.chunk_reads.into_iter().for_each(|wanted| self.read_chunk(wanted));
+            actions.chunk_writes.into_iter().for_each(|chunk| self.write_chunk(chunk));
+            if !moved && !copies {
                 return;
             }
         }
+    }
+
+    fn read_chunk(&mut self, wanted: ChunkRead) {
+        let found = self.disk.snapshot.as_ref().filter(|(meta, _)| meta.index == wanted.index);
+        let read = found.map(|(meta, sections)| {
+            let file = file(sections);
+            let image = ImageId {
+                index: meta.index,
+                term: meta.term,
+                len: file.len() as u64,
+                digest: crc32fast::hash(&file),
+            };
+            let from = wanted.offset as usize;
+            // Small parts, so that a snapshot has several.
+            let to = file.len().min(from + 512);
+            (image, meta.clone(), Bytes::copy_from_slice(&file[from..to]))
+        });
+        self.replica.chunk_read(wanted, read);
+    }
+
+    fn write_chunk(&mut self, chunk: Chunk) {
+        let image = chunk.image;
+        if self.partial.as_ref().is_none_or(|(known, _)| *known != image) {
+            self.partial = Some((image, Vec::new()));
+        }
+        let (_, bytes) = self.partial.as_mut().expect("it was just made");
+        if bytes.len() as u64 == chunk.offset {
+            bytes.extend_from_slice(&chunk.bytes);
+        }
+        let have = bytes.len() as u64;
+        if have < image.len {
+            return self.replica.chunk_stored(image, have);
+        }
+        assert_eq!(crc32fast::hash(bytes), image.digest);
+        let sections = sections(bytes);
+        let ledger = load(&sections);
+        self.disk.received = Some((chunk.meta.clone(), sections));
+        self.replica.image_received(image, chunk.meta, ledger);
     }
 
     /// The disk finishes all it was given. Whether there was anything.
@@ -311,3 +386,22 @@ pub fn item(id: u128, product: u64, user: u64, quantity: u32) -> ReserveItem {
 
 pub const TERMS: Terms =
     Terms { opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 60_000, unlimited: false };
+
+fn load(sections: &[Vec<u8>]) -> Ledger {
+    Ledger::from_sections(sections.iter().map(Vec::as_slice), 0, 99).expect("the image is whole")
+}
+
+/// A snapshot's sections as one file, and back.
+fn file(sections: &[Vec<u8>]) -> Vec<u8> {
+    sections.iter().flat_map(|part| [&(part.len() as u32).to_le_bytes()[..], part].concat()).collect()
+}
+
+fn sections(mut file: &[u8]) -> Vec<Vec<u8>> {
+    let mut sections = Vec::new();
+    while let Some((len, rest)) = file.split_first_chunk::<4>() {
+        let (section, rest) = rest.split_at(u32::from_le_bytes(*len) as usize);
+        sections.push(section.to_vec());
+        file = rest;
+    }
+    sections
+}

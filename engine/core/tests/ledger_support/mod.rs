@@ -8,46 +8,16 @@
 
 #[path = "../bank/mod.rs"]
 mod bank;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_core::ledger::command::{Batch, Group};
-use sluice_core::ledger::effect::{Effects, Event};
 use sluice_core::ledger::settings::Settings;
 use sluice_core::ledger::{Applied, ImageError, Ledger, Standing};
-use sluice_protocol::{Answer, ProductId, ReservationId, Status, UserId};
+use sluice_protocol::{Answer, ProductId, Status};
 
-/// What one entry told.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
-    pub answers: Vec<Answer>,
-    pub events: Vec<Event>,
-    pub credits: Vec<(u64, i64)>,
-    pub buyers: Vec<(u64, u64, bool)>,
-    pub known: Vec<(u128, bool)>,
-}
-
-impl Effects for Told {
-    fn answer(&mut self, answer: Answer) {
-        self.answers.push(answer);
-    }
-
-    fn event(&mut self, event: Event) {
-        self.events.push(event);
-    }
-
-    fn credit(&mut self, product: ProductId, units: i64) {
-        self.credits.push((product.0, units));
-    }
-
-    fn buyer(&mut self, product: ProductId, user: UserId, has: bool) {
-        self.buyers.push((product.0, user.0, has));
-    }
-
-    fn known(&mut self, id: ReservationId, is: bool) {
-        self.known.push((id.0, is));
-    }
-}
+pub use told::Told;
 
 /// A ledger, and what an observer who only heard its effects believes of it.
 pub struct Observed {

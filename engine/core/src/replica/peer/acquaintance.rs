@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::{Hello, Identity, Refusal};
+use crate::fault::{self, Mutant};
 use crate::replica::disk::Members;
 
 /// What is known of one peer.
@@ -62,11 +63,13 @@ impl Acquaintances {
         if members.is_empty() {
             return Ok(());
         }
-        if members.removed.contains(&from.node) {
+        if members.removed.contains(&from.node) && !fault::is_on(Mutant::RemovedAccepted) {
             return Err(Verdict::Refuse(Refusal::Removed));
         }
         match members.incarnation(from.node) {
-            Some(incarnation) if incarnation != from.incarnation => {
+            Some(incarnation)
+                if incarnation != from.incarnation && !fault::is_on(Mutant::WipedDiskAccepted) =>
+            {
                 Err(Verdict::Refuse(Refusal::OtherIncarnation))
             }
             // Not a member as far as this node knows; it may be behind.
@@ -98,7 +101,8 @@ impl Acquaintances {
             return Verdict::Refuse(Refusal::Superseded);
         }
         let is_new = known.boot < from.boot;
-        if is_new && (hello.term < known.term || hello.last_index < known.acknowledged) {
+        let is_judged = is_new && !fault::is_on(Mutant::LostStateAccepted);
+        if is_judged && (hello.term < known.term || hello.last_index < known.acknowledged) {
             return Verdict::Refuse(Refusal::LostState);
         }
         self.known.insert(from.node, Known { boot: from.boot, nonce: from.nonce, ..known });

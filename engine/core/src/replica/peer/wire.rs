@@ -225,7 +225,7 @@ fn put_raft(message: &Message, out: &mut Vec<u8>) {
     );
     put_bytes(&message.context, out);
     out.put_u32_le(message.entries.len() as u32);
-    for entry in message.entries.iter() {
+    for entry in &message.entries {
         put_u64s(&[entry.index, entry.term], out);
         out.put_u8(u8::from(entry.get_entry_type() != EntryType::EntryNormal));
         put_bytes(&entry.data, out);

@@ -1,0 +1,74 @@
+//! What happens as raft's clock goes on, beside raft's own: election timeouts from the seed, a start without a vote, a
+//! leader whose disk has stopped.
+
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::FixedState;
+use raft::StateRole;
+
+use super::{ELECTION_TICKS, Replica};
+use crate::fault::{self, Mutant};
+
+/// Ticks after which a leader whose disk does not answer hands the leadership over.
+const STALL_TICKS: u32 = 5;
+/// Ticks after which it gives up leading even if nobody takes it.
+const STALL_TICKS_MAX: u32 = 2 * ELECTION_TICKS as u32;
+
+impl Replica {
+    /// One tick of raft's clock.
+    pub fn tick(&mut self) {
+        for node in self.strangers.clone() {
+            self.say_hello(node);
+        }
+        if self.quarantine > 0 && !fault::is_on(Mutant::QuarantineSkipped) {
+            self.quarantine -= 1;
+        } else {
+            self.node.tick();
+        }
+        self.draw_election_timeout();
+        self.tick_transfers();
+        self.leave_joint_membership();
+        self.watch_disk();
+    }
+
+    /// Draws an election timeout from the seed, in place of the random one that raft draws whenever it resets its clock.
+    pub(super) fn draw_election_timeout(&mut self) {
+        let raft = &mut self.node.raft;
+        if (self.election.0, self.election.1) != (raft.term, raft.state) {
+            self.election = (raft.term, raft.state, self.election.2 + 1);
+        }
+        let drawn = FixedState::with_seed(self.config.seed).hash_one((
+            self.config.identity.node,
+            raft.term,
+            self.election.2,
+        ));
+        raft.set_randomized_election_timeout(ELECTION_TICKS + (drawn % ELECTION_TICKS as u64) as usize);
+    }
+
+    /// Hands the leadership to the voter that has most of the log. It goes on leading if nobody takes it.
+    pub(super) fn hand_over(&mut self) {
+        let raft = &self.node.raft;
+        let others = self.members.voters.iter().filter(|node| **node != self.config.identity.node);
+        let matched = |node: &u64| raft.prs().get(*node).map_or(0, |progress| progress.matched);
+        let best = others.copied().max_by_key(matched);
+        if let Some(best) = best.filter(|_| raft.state == StateRole::Leader) {
+            self.node.transfer_leader(best);
+        }
+    }
+
+    /// A leader whose disk does not answer can answer nobody: another should lead.
+    fn watch_disk(&mut self) {
+        let oldest = self.appends.front().map_or(0, |step| step.number);
+        let is_same = oldest != 0 && oldest == self.stalled.0;
+        self.stalled = (oldest, if is_same { self.stalled.1 + 1 } else { 0 });
+        if self.node.raft.state != StateRole::Leader || self.members.is_alone(self.config.identity.node) {
+            return;
+        }
+        if self.stalled.1 == STALL_TICKS {
+            self.hand_over();
+        } else if self.stalled.1 >= STALL_TICKS_MAX {
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, 0);
+        }
+    }
+}

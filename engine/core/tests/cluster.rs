@@ -1,0 +1,340 @@
+//! Replicas that talk to each other: elections, replication, a leader that is lost with requests in flight, snapshots
+//! for whoever fell behind, members that come and go, and processes that must not take part.
+//!
+//! Every message travels as bytes. Nothing is random here but what raft draws from the seed; the simulator does the rest.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use common::{Disk, START_MS, TERMS, TestNode, item};
+use sluice_core::replica::StopReason;
+use sluice_core::replica::disk::Members;
+use sluice_core::replica::membership::{Change, ChangeError};
+use sluice_core::replica::peer::{Envelope, Refusal};
+use sluice_core::session::Ask;
+use sluice_core::time::Moment;
+use sluice_protocol::request::IdItem;
+use sluice_protocol::{Answer, Kind, ProductId, ReservationId, Status};
+
+struct Cluster {
+    nodes: BTreeMap<u64, TestNode>,
+    /// Nobody hears these, and they hear nobody.
+    cut: BTreeSet<u64>,
+    now: Moment,
+    members: Members,
+    snapshot_every_bytes: u64,
+}
+
+impl Cluster {
+    fn new(size: u64, snapshot_every_bytes: u64) -> Self {
+        let voters: Vec<u64> = (1..=size).collect();
+        let incarnations = voters.iter().map(|node| (*node, node + 100)).collect();
+        let members = Members { voters, incarnations, ..Members::default() };
+        let now = Moment { mono_ms: 1, wall_ms: START_MS };
+        let mut cluster =
+            Self { nodes: BTreeMap::new(), cut: BTreeSet::new(), now, members, snapshot_every_bytes };
+        for node in 1..=size {
+            cluster.start(node, node + 100, Disk::default());
+        }
+        cluster
+    }
+
+    fn start(&mut self, node: u64, incarnation: u64, disk: Disk) {
+        let members = match self.members.contains(node) {
+            true => self.members.clone(),
+            false => Members::default(),
+        };
+        let member = TestNode::member(node, incarnation, disk, members, self.now, self.snapshot_every_bytes);
+        self.nodes.insert(node, member);
+    }
+
+    /// Ends a process; what it had not synced is lost.
+    fn kill(&mut self, node: u64) -> Disk {
+        self.nodes.remove(&node).unwrap().disk
+    }
+
+    /// Everything moves until nothing does, without time passing.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for node in self.nodes.values_mut() {
+                node.now = self.now;
+                node.drive();
+                moved |= node.sync();
+            }
+            let from: Vec<u64> = self.nodes.keys().copied().collect();
+            for from in from {
+                let messages = std::mem::take(&mut self.nodes.get_mut(&from).unwrap().messages);
+                for message in messages {
+                    moved = true;
+                    let bytes: Bytes = message.encode();
+                    let received = Envelope::decode(bytes).unwrap();
+                    assert_eq!(received, message, "what is read is what was written");
+                    let is_cut = self.cut.contains(&from) || self.cut.contains(&received.to);
+                    if let Some(to) = self.nodes.get_mut(&received.to).filter(|_| !is_cut) {
+                        to.replica.receive(received);
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            self.now.mono_ms += 100;
+            self.now.wall_ms += 100;
+            self.nodes.values_mut().for_each(|node| node.replica.tick());
+            self.settle();
+        }
+    }
+
+    /// The one that leads with an open gate, after as many ticks as that takes.
+    fn leader(&mut self) -> u64 {
+        for _ in 0..100 {
+            self.settle();
+            let open = |(number, node): (&u64, &TestNode)| {
+                (node.replica.is_open() && !self.cut.contains(number)).then_some(*number)
+            };
+            if let Some(leader) = self.nodes.iter().find_map(open) {
+                return leader;
+            }
+            self.pass(1);
+        }
+        panic!("nobody leads after ten seconds");
+    }
+
+    fn at(&mut self, node: u64) -> &mut TestNode {
+        self.nodes.get_mut(&node).unwrap()
+    }
+
+    fn ask(&mut self, node: u64, kind: Kind, ask: Ask<'_>) -> Answer {
+        let correlation = self.at(node).send(kind, ask);
+        self.settle();
+        self.at(node).plain(correlation)[0]
+    }
+
+    fn put(&mut self, product: u64, stock: u64) {
+        let leader = self.leader();
+        let item = sluice_protocol::request::PutProductItem::new(ProductId(product), Some(stock), TERMS);
+        assert_eq!(self.ask(leader, Kind::PutProduct, Ask::Put(&[item])).status(), Some(Status::Done));
+    }
+
+    fn reserve(&mut self, node: u64, id: u128) -> Answer {
+        self.ask(node, Kind::Reserve, Ask::Reserve(&[item(id, 1, id as u64, 1)]))
+    }
+
+    fn change(&mut self, ticket: u64, change: Change) -> Result<u64, ChangeError> {
+        let leader = self.leader();
+        self.at(leader).replica.change_members(ticket, change);
+        for _ in 0..20 {
+            self.settle();
+            if let Some((_, result)) = self.at(leader).changed.pop_if(|(known, _)| *known == ticket) {
+                return result;
+            }
+            self.pass(1);
+        }
+        panic!("the change is not decided");
+    }
+
+    /// All that are up and not cut off hold the same.
+    fn agree(&mut self) {
+        self.pass(5);
+        let states: BTreeSet<(u64, u64)> = self
+            .nodes
+            .iter()
+            .filter(|(number, _)| !self.cut.contains(number))
+            .map(|(_, node)| (node.replica.ledger().index(), node.replica.ledger().digest()))
+            .collect();
+        assert_eq!(states.len(), 1, "{states:?}");
+    }
+}
+
+#[test]
+fn three_replicas_take_a_reservation_and_survive_the_loss_of_their_leader() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 3);
+    let first = cluster.leader();
+    assert_eq!(cluster.reserve(first, 1).status(), Some(Status::Reserved));
+    cluster.agree();
+    let follower = if first == 1 { 2 } else { 1 };
+    assert_eq!(cluster.reserve(follower, 2).status(), Some(Status::NotLeader));
+
+    // In flight when the leader dies: on no majority, so it may or may not happen; told to nobody.
+    let disk = cluster.kill(first);
+    let second = cluster.leader();
+    assert_ne!(first, second);
+    assert_eq!(cluster.reserve(second, 3).status(), Some(Status::Reserved));
+    cluster.start(first, first + 100, disk);
+    cluster.agree();
+    assert_eq!(cluster.at(first).free(1), 1);
+}
+
+#[test]
+fn what_a_deposed_leader_had_in_flight_is_definitely_dropped() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 1);
+    let old = cluster.leader();
+    cluster.cut.insert(old);
+    let lost = cluster.at(old).send(Kind::Reserve, Ask::Reserve(&[item(7, 1, 7, 1)]));
+    cluster.settle();
+    assert!(cluster.at(old).reply(lost).is_none(), "no majority has it");
+    let new = cluster.leader();
+    assert_eq!(cluster.reserve(new, 8).status(), Some(Status::Reserved));
+    // A refusal would rest on a reservation that is gone: the old leader may not give it.
+    let refused = cluster.at(old).send(Kind::Reserve, Ask::Reserve(&[item(9, 1, 9, 1)]));
+    cluster.settle();
+    assert!(cluster.at(old).reply(refused).is_none(), "no round confirms that it leads");
+    cluster.cut.clear();
+    cluster.agree();
+    assert_eq!(cluster.at(old).plain(lost)[0].status(), Some(Status::NotLeader));
+    assert_eq!(cluster.reserve(new, 10).status(), Some(Status::Insufficient));
+}
+
+#[test]
+fn whoever_fell_behind_is_sent_a_snapshot() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..200 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    assert!(cluster.at(leader).snapshots > 3);
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(20);
+    cluster.agree();
+    let disk = cluster.kill(slow);
+    assert!(disk.log_base > 0, "it went on from a snapshot");
+    cluster.start(slow, slow + 100, disk);
+    assert_eq!(cluster.reserve(leader, 200).status(), Some(Status::Reserved));
+    cluster.pass(20);
+    cluster.agree();
+    assert_eq!(cluster.at(slow).free(1), 800);
+}
+
+#[test]
+fn members_come_learn_vote_and_go_for_good() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    cluster.leader();
+    cluster.start(4, 104, Disk::default());
+    assert_eq!(cluster.change(1, Change::Promote { node: 4 }), Err(ChangeError::Unknown));
+    cluster.change(2, Change::AddLearner { node: 4, incarnation: 104 }).unwrap();
+    cluster.pass(20);
+    cluster.agree();
+    assert_eq!(cluster.at(4).replica.members().learners, [4]);
+    let leader = cluster.leader();
+    let gone = if leader == 3 { 2 } else { 3 };
+    assert_eq!(cluster.change(3, Change::Remove { node: leader }), Err(ChangeError::Leads));
+    cluster.change(4, Change::Replace { node: gone, by: 4 }).unwrap();
+    cluster.pass(20);
+    assert!(cluster.at(leader).replica.members().voters.contains(&4));
+    assert_eq!(cluster.at(leader).replica.members().removed, [gone]);
+    assert!(matches!(
+        cluster.at(gone).stop,
+        Some(StopReason::Removed | StopReason::Refused { refusal: Refusal::Removed, .. })
+    ));
+    let disk = cluster.kill(gone);
+    cluster.agree();
+    assert_eq!(
+        cluster.change(5, Change::AddLearner { node: gone, incarnation: 9 }),
+        Err(ChangeError::Removed)
+    );
+    // It comes back all the same, and is told to go.
+    cluster.start(gone, gone + 100, disk);
+    cluster.pass(20);
+    assert!(cluster.at(gone).stop.is_some());
+    // The new voter counts: with it, and without another, there is a majority.
+    let other = (1..=3).find(|node| *node != gone && *node != leader).unwrap();
+    cluster.kill(gone);
+    cluster.kill(other);
+    assert_eq!(cluster.reserve(leader, 1).status(), Some(Status::Reserved));
+}
+
+#[test]
+fn the_leadership_is_handed_over_and_a_stalled_disk_hands_it_over() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let first = cluster.leader();
+    let to = if first == 1 { 2 } else { 1 };
+    cluster.at(first).replica.transfer_leadership(to).unwrap();
+    cluster.pass(2);
+    assert_eq!(cluster.leader(), to);
+    // From now on the leader's disk finishes nothing.
+    let leader = cluster.at(to);
+    leader.drive();
+    let resolve = [IdItem::new(ReservationId(77))];
+    leader.send(Kind::Resolve, Ask::Resolve(&resolve));
+    for _ in 0..40 {
+        cluster.now.mono_ms += 100;
+        cluster.now.wall_ms += 100;
+        cluster.nodes.values_mut().for_each(|node| node.replica.tick());
+        let stalled = std::mem::take(&mut cluster.at(to).ordered);
+        cluster.at(to).drive();
+        let mut ordered = stalled;
+        ordered.append(&mut cluster.at(to).ordered);
+        cluster.at(to).ordered.clear();
+        let messages = std::mem::take(&mut cluster.at(to).messages);
+        let (others, held): (Vec<u64>, _) = ([1, 2, 3].into_iter().filter(|n| *n != to).collect(), ordered);
+        for message in messages {
+            cluster.at(message.to).replica.receive(message);
+        }
+        for other in others {
+            cluster.at(other).now = cluster.now;
+            cluster.at(other).drive();
+            cluster.at(other).sync();
+            cluster.at(other).drive();
+            for message in std::mem::take(&mut cluster.at(other).messages) {
+                cluster.at(message.to).replica.receive(message);
+            }
+        }
+        cluster.at(to).ordered = held;
+    }
+    let leads = |node: &TestNode| node.replica.is_open();
+    assert!(cluster.nodes.iter().any(|(number, node)| *number != to && leads(node)), "another leads");
+}
+
+#[test]
+fn processes_that_must_not_take_part_are_told_so() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let leader = cluster.leader();
+    let victim = if leader == 3 { 2 } else { 3 };
+    cluster.reserve(leader, 1);
+    cluster.agree();
+    let sound = cluster.kill(victim);
+    // Wiped: another data directory under the same id.
+    cluster.start(victim, 999, Disk::default());
+    cluster.pass(3);
+    let stop = cluster.at(victim).stop;
+    assert!(matches!(stop, Some(StopReason::Refused { refusal: Refusal::OtherIncarnation, .. })), "{stop:?}");
+    // Rolled back: it booted once more, and lacks what it had acknowledged.
+    cluster.kill(victim);
+    let mut older = sound.clone();
+    older.entries.truncate(1);
+    cluster.start(victim, victim + 100, older);
+    cluster.pass(3);
+    let stop = cluster.at(victim).stop;
+    assert!(matches!(stop, Some(StopReason::Refused { refusal: Refusal::LostState, .. })), "{stop:?}");
+    // Cloned: the second process on a copy is the one that goes, whichever that is.
+    cluster.kill(victim);
+    cluster.start(victim, victim + 100, sound.clone());
+    cluster.pass(3);
+    assert_eq!(cluster.at(victim).stop, None);
+    let first = cluster.nodes.remove(&victim).unwrap();
+    let copy = Disk { boots: sound.boots - 1, ..sound };
+    cluster.start(victim, victim + 100, copy);
+    cluster.pass(3);
+    let stop = cluster.at(victim).stop;
+    assert!(matches!(stop, Some(StopReason::Refused { refusal: Refusal::Superseded, .. })), "{stop:?}");
+    cluster.nodes.insert(victim, first);
+    cluster.agree();
+}
