@@ -139,6 +139,18 @@ impl Report {
         }
     }
 
+    /// Adds what other runs came to.
+    pub fn absorb(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.simulated_us += other.simulated_us;
+        self.events += other.events;
+        self.coverage.absorb(&other.coverage);
+        for (checker, checks) in other.checks {
+            *self.checks.entry(checker).or_default() += checks;
+        }
+        self.failed.extend(other.failed);
+    }
+
     /// Virtual hours of all runs.
     pub fn hours(&self) -> f64 {
         self.simulated_us as f64 / 3.6e9

@@ -10,7 +10,7 @@
 //! - [`model`]: the service, naively
 //! - [`checkers`]: the invariants, one file each
 //! - [`coverage`], [`trace`]: what a run has been through
-//! - [`campaign`]: many runs
+//! - [`campaign`], [`shrink`]: many runs, and the shortest of one that fails
 
 pub mod campaign;
 pub mod checkers;
@@ -24,6 +24,7 @@ pub mod net;
 pub mod panics;
 pub mod plan;
 pub mod random;
+pub mod shrink;
 pub mod trace;
 mod workload;
 pub mod world;

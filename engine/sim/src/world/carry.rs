@@ -150,8 +150,11 @@ impl World {
     pub(super) fn send_replies(&mut self, host: usize, replies: Vec<(usize, u64, Vec<Reply>)>) {
         let now_us = self.now_us();
         for (client, correlation, replies) in replies {
-            let judged = self.judges.spoke(self.hosts[host].alias, Spoke::Serve);
-            self.heed(judged);
+            // To say that somebody else leads is no service.
+            if !replies.iter().all(Reply::claims_nothing) {
+                let judged = self.judges.spoke(self.hosts[host].alias, Spoke::Serve);
+                self.heed(judged);
+            }
             let node = self.hosts[host].node;
             self.trace.say(now_us, || format!("node {node} answers #{correlation}: {}", told(&replies)));
             self.take_replies(&replies);
