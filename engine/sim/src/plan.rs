@@ -81,6 +81,8 @@ pub struct Plan {
     pub steps: usize,
     /// What all nodes agreed on.
     pub settings: Settings,
+    /// The ledger's tables are so small that they fill up for good: clients cannot be satisfied in the end.
+    pub fills_up: bool,
     /// Disks may forget more than a quorum has elsewhere: what was acknowledged may be gone.
     pub honest: bool,
     /// The operator changes the membership now and then.
@@ -102,7 +104,7 @@ impl Plan {
         let mode = if mode == Mode::Mixed { drawn } else { mode };
         let small = mode == Mode::Small;
         let voters = if small { 3 } else { [1, 3, 5][random.weighted(&[1, 14, 5])] };
-        let full_soon = random.chance(1, 10) && !small;
+        let fills_up = random.chance(1, 10) && !small;
         let own_span_us =
             if small { random.between(4, 12) * SECOND_US } else { random.between(60, 900) * SECOND_US };
         let span_us = span_us.unwrap_or(own_span_us);
@@ -120,9 +122,10 @@ impl Plan {
             products: if small { random.between(1, 2) } else { random.between(2, 6) },
             steps: if small { random.between(1, 4) } else { 4 + random.between(seconds / 20, seconds / 8) } as usize,
             settings: Settings {
-                records_max: if full_soon { 400 } else { 1_000_000 },
+                records_max: if fills_up { 400 } else { 1_000_000 },
                 retention_ms: RETENTION_MS,
             },
+            fills_up,
             honest: mode != Mode::Safety || random.chance(1, 2),
             changes: !small && random.chance(2, 3),
             cut,

@@ -118,7 +118,7 @@ impl Workload {
     /// Jobs that are not done, for people.
     pub(crate) fn undone(&self) -> Vec<String> {
         let open = self.jobs.iter().enumerate().filter(|(_, job)| !job.stages.is_empty() || job.is_unsure);
-        open.map(|(number, job)| format!("job {number}: {:?}", job.stages.front())).take(5).collect()
+        open.map(|(number, job)| format!("job {number}: {:?}", job.stages.front())).take(2).collect()
     }
 
     /// Whether the client waits for any reply.

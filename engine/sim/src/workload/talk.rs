@@ -236,6 +236,15 @@ impl Workload {
         None
     }
 
+    /// Every client walks away for good.
+    pub(crate) fn abandon(&mut self) {
+        for job in &mut self.jobs {
+            job.stages.clear();
+            job.is_unsure = false;
+        }
+        self.doubted.clear();
+    }
+
     /// All faults are over: whoever walked away comes back, and every id that was ever in doubt is resolved.
     pub(crate) fn heal(&mut self) -> Vec<(usize, u64)> {
         self.is_healed = true;

@@ -61,7 +61,12 @@ impl World {
             MsgAppend | MsgHeartbeat | MsgSnapshot => Spoke::Lead,
             _ => return,
         };
-        let judged = self.judges.spoke(self.hosts[from].alias, spoke);
+        let host = &self.hosts[from];
+        // Whoever knows of another disk under its id does not even look at what this one says.
+        if self.members.1.incarnation(host.node).is_some_and(|known| known != host.disk.incarnation) {
+            return;
+        }
+        let judged = self.judges.spoke(host.alias, spoke);
         self.heed(judged);
     }
 

@@ -152,26 +152,24 @@ impl Process {
 
     /// Works off what has come in: flights to the replica and back, until nothing moves.
     pub(crate) fn turn(&mut self, now: Moment) {
-        loop {
+        let mut moved = true;
+        while moved {
+            moved = false;
             for desk in &mut self.desks {
                 for flight in desk.departures() {
                     self.replica.submit(flight);
                 }
             }
             self.replica.drive(now, &mut self.actions);
-            let settled = std::mem::take(&mut self.actions.settled);
-            let moved = self.actions.applied > 0 || !settled.is_empty();
-            for flight in settled {
+            self.note_log();
+            for flight in std::mem::take(&mut self.actions.settled) {
+                moved = true;
                 let thread = usize::from(flight.origin.thread);
                 self.desks[thread].settle(flight);
             }
-            self.note_log();
-            if !moved {
-                return;
-            }
-            self.desks.iter_mut().for_each(|desk| desk.reconsider(now));
-            if !self.desks.iter_mut().any(|desk| desk.departures().len() > 0) {
-                return;
+            if moved || std::mem::take(&mut self.actions.applied) > 0 {
+                moved = true;
+                self.desks.iter_mut().for_each(|desk| desk.reconsider(now));
             }
         }
     }

@@ -25,7 +25,11 @@ impl World {
         // First the cluster, then its clients: whoever asks a node that is about to go must not be counted.
         self.wait(until_us, Self::why_incomplete);
         let now_us = self.now_us();
-        self.judges.healed(now_us);
+        if self.plan.fills_up {
+            self.workload.abandon();
+        } else {
+            self.judges.healed(now_us);
+        }
         for (job, delay_us) in self.workload.heal() {
             self.schedule.after(delay_us, Event::Job(job));
         }

@@ -88,14 +88,26 @@ impl World {
         let Some(process) = &self.hosts[number].process else { return };
         let alias = self.hosts[number].alias;
         let Some(gate) = process.board.gate() else { return };
+        let quiet = process.is_idle()
+            && process.replica.is_quiet()
+            && process.desks.iter().all(|desk| desk.away() == 0);
         for product in 1..=self.plan.products {
             let Some(lane) = gate.lane(ProductId(product)) else { continue };
             let Some(standing) = process.replica.ledger().standing(ProductId(product)) else { continue };
             if standing.unlimited {
                 continue;
             }
-            if let Err(violation) = self.judges.gate(alias, product, lane.tokens.free(), standing.free) {
+            let tokens = lane.tokens.free();
+            if let Err(violation) = self.judges.gate(alias, product, tokens, standing.free) {
                 return self.fail(violation.checker, violation.what);
+            }
+            // A unit that is stranded is noticed as soon as nothing is in flight, not at the end only.
+            if quiet && tokens != standing.free {
+                let (free, debt) = (standing.free, lane.tokens.debt());
+                let what = format!(
+                    "node {alias} has nothing in flight, {tokens} tokens and a debt of {debt} for {free} free units of product {product}"
+                );
+                return self.fail("gate", what);
             }
         }
     }
