@@ -2,7 +2,7 @@
 //!
 //! A limit that is lowered takes nothing away: so what is looked at is who gets more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_core::ledger::Ledger;
 use sluice_protocol::{ProductId, State, UserId};
@@ -83,6 +83,8 @@ impl Limits {
         let mut limits: BTreeMap<u64, u32> = BTreeMap::new();
         let mut payloads = BTreeMap::new();
         let mut bought = BTreeMap::new();
+        // Ids that were used with several payloads: nobody was told which of them counts.
+        let mut ambiguous = BTreeSet::new();
         for call in calls {
             if let Ask::Put(item) = &call.ask {
                 let limit = item.terms().per_user_limit;
@@ -91,14 +93,18 @@ impl Limits {
             }
             let answer = call.heard.as_ref().and_then(|(_, reply)| reply.answer());
             if let Ask::Reserve(item) = &call.ask {
-                payloads.insert(item.id().0, (item.product().0, item.user().0, u64::from(item.quantity())));
+                let payload = (item.product().0, item.user().0, u64::from(item.quantity()));
+                if *payloads.entry(item.id().0).or_insert(payload) != payload {
+                    ambiguous.insert(item.id().0);
+                }
             }
             if let (Some(id), Some(State::Confirmed)) = (call.ask.id(), answer.map(|answer| answer.state())) {
                 bought.insert(id, ());
             }
         }
         let mut units: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-        for (product, user, quantity) in bought.keys().filter_map(|id| payloads.get(id)) {
+        let known = bought.keys().filter(|id| !ambiguous.contains(*id));
+        for (product, user, quantity) in known.filter_map(|id| payloads.get(id)) {
             *units.entry((*product, *user)).or_default() += quantity;
         }
         for ((product, user), units) in units {

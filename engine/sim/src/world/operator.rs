@@ -49,6 +49,11 @@ impl Operator {
         Self { random: plan.random("operator", 0), goal: None, asked: None, ticket: 0, next_node }
     }
 
+    /// What he is about, for people.
+    pub(super) fn told(&self) -> String {
+        format!("{:?}, asked {:?}", self.goal, self.asked)
+    }
+
     /// Whether he has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.goal.is_none()
@@ -135,7 +140,13 @@ impl World {
             Goal::Shrink { old } | Goal::Replace { old, .. }
                 if votes(old) && self.hosts[leader].node == old =>
             {
-                let to = *members.voters.iter().find(|node| **node != old)?;
+                let running = self.running();
+                let able = |node: &&u64| **node != old && running.contains(node);
+                let others: Vec<u64> = members.voters.iter().filter(able).copied().collect();
+                if others.is_empty() {
+                    return None;
+                }
+                let to = *self.operator.random.pick(&others);
                 self.guard(leader, |process| process.replica.transfer_leadership(to).is_ok());
                 self.turn_soon(leader);
                 None

@@ -28,7 +28,8 @@ impl World {
         if self.plan.fills_up {
             self.workload.abandon();
         } else {
-            self.judges.healed(now_us);
+            // What was sent in this very microsecond may have met a fault yet.
+            self.judges.healed(now_us + 1);
         }
         for (job, delay_us) in self.workload.heal() {
             self.schedule.after(delay_us, Event::Job(job));
@@ -68,7 +69,7 @@ impl World {
     fn why_incomplete(&self) -> Option<String> {
         let Some(leader) = self.leader() else { return Some("nobody leads".to_owned()) };
         if !self.operator.is_idle() && !self.plan.cut.no_operator {
-            return Some(format!("the operator is not done: {:?}", self.operator));
+            return Some(format!("the operator is not done: {}", self.operator.told()));
         }
         let members = self.hosts[leader].process.as_ref()?.replica.members();
         let member = |host: &&super::Host| members.contains(host.node) && host.alias == host.node;
