@@ -337,6 +337,7 @@ impl Checkers {
             ("oversell", self.oversell.checks),
             ("linearizability", self.linearizability.checks),
             ("search", searched.checks),
+            ("search undecided", searched.undecided),
             ("finality", self.finality.checks),
             ("outcome", self.outcome.checks),
             ("existence", self.existence.checks),
