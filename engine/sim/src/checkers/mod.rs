@@ -158,6 +158,7 @@ impl Checkers {
             self.raft.durable(node, append, &self.disks, &self.timeline)?;
         }
         self.disks.durable(node, append);
+        self.quorum.durable(append, &self.disks);
         Ok(())
     }
 
