@@ -3,7 +3,9 @@
 //! Times are virtual microseconds. The order in which calls are recorded is the order in which they were sent and
 //! heard, so that "heard before that was sent" needs no clock. Deliberately not here: whether any of it is right.
 
-use sluice_protocol::request::{IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem};
+use sluice_protocol::request::{
+    IdItem, ListItem, PUT_KEEP_STOCK, PUT_UNLIMITED, ProductItem, PutProductItem, ReserveItem, StockItem,
+};
 use sluice_protocol::response::{ProductReply, ReservationReply};
 use sluice_protocol::{Answer, Status};
 
@@ -87,7 +89,62 @@ pub enum Verb {
     Seal,
 }
 
+/// A change as it stands in the log, in one form for all kinds: two are the same if they ask the same of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Command {
+    /// What kind of change.
+    pub verb: Verb,
+    /// The id, or the product, that it names.
+    pub name: u128,
+    /// All the rest, in an order that the verb decides: product, user, quantity; reason; stock (0 = keep), opens, closes,
+    /// limit, hold, flags as on the wire.
+    pub payload: [u64; 6],
+}
+
+impl Command {
+    /// A command with so much payload; the rest is 0.
+    pub fn new<const N: usize>(verb: Verb, name: u128, payload: [u64; N]) -> Self {
+        let mut whole = [0; 6];
+        whole[..N].copy_from_slice(&payload);
+        Self { verb, name, payload: whole }
+    }
+}
+
 impl Ask {
+    /// What it would be in the log; `None`: it only reads.
+    pub fn command(&self) -> Option<Command> {
+        let verb = self.verb()?;
+        let change = |item: &StockItem| {
+            let payload = [item.product().0, u64::from(item.quantity())];
+            Command::new(verb, item.id().0, payload)
+        };
+        Some(match self {
+            Self::Reserve(item) => {
+                let payload = [item.product().0, item.user().0, u64::from(item.quantity())];
+                Command::new(verb, item.id().0, payload)
+            }
+            Self::Confirm(item) | Self::Resolve(item) => Command::new(verb, item.id().0, []),
+            Self::Cancel(item) => Command::new(verb, item.id().0, [u64::from(item.reason())]),
+            Self::Put(item) => {
+                let terms = item.terms();
+                let flags = if terms.unlimited { PUT_UNLIMITED } else { 0 };
+                let flags = flags | if item.stock().is_none() { PUT_KEEP_STOCK } else { 0 };
+                let payload = [
+                    item.stock().unwrap_or(0),
+                    terms.opens_ms,
+                    terms.closes_ms,
+                    u64::from(terms.per_user_limit),
+                    u64::from(terms.hold_ms),
+                    u64::from(flags),
+                ];
+                Command::new(verb, u128::from(item.product().0), payload)
+            }
+            Self::Restock(item) | Self::WriteOff(item) => change(item),
+            Self::Seal(item) => Command::new(verb, u128::from(item.product().0), []),
+            Self::QueryReservation(_) | Self::QueryProduct(_) | Self::List(_) => return None,
+        })
+    }
+
     /// The id it names, of a reservation or of a change of stock.
     pub fn id(&self) -> Option<u128> {
         match self {

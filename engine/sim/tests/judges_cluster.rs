@@ -114,6 +114,17 @@ fn an_entry_that_no_quorum_has_synced_is_found() {
 }
 
 #[test]
+fn what_a_quorum_had_synced_counts_although_a_disk_was_lost() {
+    let mut run = Run::new();
+    let entry = run.log.entry(vec![put(1, 1)]);
+    run.durable(1, &entry).unwrap();
+    run.durable(2, &entry).unwrap();
+    let hard_state = HardState::default();
+    run.checkers.lost(2, &Kept { hard_state, snapshot: (0, 0), log: &[] });
+    run.lead(&entry).unwrap();
+}
+
+#[test]
 fn a_quorum_is_one_of_the_voters_of_the_time() {
     let joint = Members { voters: vec![1, 4, 5], outgoing: vec![1, 2, 3], ..Members::default() };
     let five = Members { voters: vec![1, 2, 3, 4, 5], ..Members::default() };

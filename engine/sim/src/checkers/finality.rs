@@ -9,7 +9,7 @@ use super::Violation;
 use super::claim::Claim;
 use super::outcome::Outcome;
 use super::setup::violation;
-use crate::history::{Call, CallId, Verb};
+use crate::history::{Call, CallId, Command};
 use crate::model::{Said, Timeline};
 
 /// See the module.
@@ -21,7 +21,7 @@ pub struct Finality {
     said: BTreeMap<CallId, Said>,
 }
 
-/// Calls of one verb and name.
+/// Calls that ask for the same.
 #[derive(Debug, Default)]
 struct Tried {
     /// Those that may stand in the log: answered from it, not answered, or unknown.
@@ -61,11 +61,10 @@ impl Finality {
     /// # Errors
     /// [`Violation`]
     pub fn finish(&mut self, calls: &[Call], timeline: &Timeline) -> Result<(), Violation> {
-        let mut tried: BTreeMap<(Verb, u128), Tried> = BTreeMap::new();
+        let mut tried: BTreeMap<Command, Tried> = BTreeMap::new();
         for (number, call) in calls.iter().enumerate() {
-            let Some(verb) = call.ask.verb() else { continue };
-            let name = call.ask.id().or(call.ask.product().map(u128::from)).unwrap_or(0);
-            let tried = tried.entry((verb, name)).or_default();
+            let Some(command) = call.ask.command() else { continue };
+            let tried = tried.entry(command).or_default();
             let answer = call.heard.as_ref().and_then(|(_, reply)| reply.answer());
             let id = CallId(u32::try_from(number).expect("calls are numbered so"));
             match (answer, self.said.get(&id)) {
@@ -78,10 +77,10 @@ impl Finality {
                 _ => tried.undone += 1,
             }
         }
-        for ((verb, name), commands) in timeline.commands() {
+        for (command, commands) in timeline.commands() {
             self.checks += 1;
             let none = Tried::default();
-            let tried = tried.get(&(*verb, *name)).unwrap_or(&none);
+            let tried = tried.get(command).unwrap_or(&none);
             // A command may hear from the log itself that nothing was done.
             let idle = |status| matches!(status, Some(Status::Busy));
             let counts = commands.iter().filter(|(_, answer)| !idle(answer.status())).count();
@@ -89,20 +88,20 @@ impl Finality {
                 let indexes: Vec<_> = commands.iter().map(|(index, _)| index).collect();
                 return violation!(
                     "finality",
-                    "{verb:?} {name:032x} is in the log at {indexes:?}; only {} of its calls can be, and {} heard that nothing was done",
+                    "{command:x?} is in the log at {indexes:?}; only {} of its calls can be, and {} heard that nothing was done",
                     tried.possible,
                     tried.undone
                 );
             }
         }
-        for ((verb, name), tried) in tried {
-            let commands = timeline.commands().get(&(verb, name)).map_or(&[][..], Vec::as_slice);
+        for (command, tried) in tried {
+            let commands = timeline.commands().get(&command).map_or(&[][..], Vec::as_slice);
             for (index, answered) in tried.answered {
                 let made = commands.iter().filter(|(at, _)| *at == index).count();
                 if made < answered {
                     return violation!(
                         "finality",
-                        "{answered} calls were answered for {verb:?} {name:032x} at index {index}, where it stands {made} times"
+                        "{answered} calls were answered for {command:x?} at index {index}, where it stands {made} times"
                     );
                 }
             }

@@ -10,7 +10,7 @@ use sluice_protocol::{ProductId, State, UserId};
 use super::Violation;
 use super::replicas::Span;
 use super::setup::violation;
-use crate::history::{Ask, Call, Verb};
+use crate::history::{Ask, Call, Command, Verb};
 use crate::model::Timeline;
 
 /// See the module.
@@ -40,10 +40,9 @@ impl Limits {
             let (product, user) = (record.product, record.user);
             // With another limit in the same entries, nobody can tell which one counted.
             let limit_at = |index| timeline.product(product, index).map(|view| view.terms.per_user_limit);
+            let is_put = |command: &Command| command.verb == Verb::Put && command.name == u128::from(product);
             let mut steps = (span.since + 1..=span.last).filter_map(|index| timeline.step(index));
-            let put = steps.any(|step| {
-                step.answers.iter().any(|(verb, name, _)| *verb == Verb::Put && *name == u128::from(product))
-            });
+            let put = steps.any(|step| step.answers.iter().any(|(command, _)| is_put(command)));
             let Some(limit) = limit_at(span.last).filter(|_| !put) else { continue };
             let before = timeline.units(product, user, span.since);
             let units = ledger.user_units(ProductId(product), UserId(user));

@@ -158,6 +158,7 @@ impl Checkers {
             self.raft.durable(node, append, &self.disks, &self.timeline)?;
         }
         self.disks.durable(node, append);
+        self.quorum.durable(append, &self.disks);
         Ok(())
     }
 
@@ -337,6 +338,7 @@ impl Checkers {
             ("oversell", self.oversell.checks),
             ("linearizability", self.linearizability.checks),
             ("search", searched.checks),
+            ("search undecided", searched.undecided),
             ("finality", self.finality.checks),
             ("outcome", self.outcome.checks),
             ("existence", self.existence.checks),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_core::replica::disk::LogEntry;
+use sluice_core::replica::disk::{Append, LogEntry};
 
 use super::Violation;
 use super::disks::Disks;
@@ -18,9 +18,22 @@ pub struct Quorum {
     pub checks: u64,
     /// The highest index that a node ever applied.
     applied: BTreeMap<u64, u64>,
+    /// Entries that a quorum once held and nobody has applied yet, by index: terms and checksums. Whoever counted it knows,
+    /// also if one of the disks was lost since.
+    held: BTreeMap<u64, Vec<(u64, u32)>>,
 }
 
 impl Quorum {
+    /// A step was synced somewhere; `disks` knows it.
+    pub fn durable(&mut self, append: &Append, disks: &Disks) {
+        for entry in &append.entries {
+            let sum = checksum(entry);
+            if disks.quorum_holds(entry.index, entry.term, sum) {
+                self.held.entry(entry.index).or_default().push((entry.term, sum));
+            }
+        }
+    }
+
     /// A node applied an entry, `first`: before all others.
     ///
     /// # Errors
@@ -38,7 +51,9 @@ impl Quorum {
         }
         self.checks += 1;
         let (index, term, checksum) = (entry.index, entry.term, checksum(entry));
-        if disks.quorum_holds(index, term, checksum) {
+        let held = self.held.get(&index).is_some_and(|held| held.contains(&(term, checksum)));
+        if held || disks.quorum_holds(index, term, checksum) {
+            self.held = self.held.split_off(&(index + 1));
             return Ok(());
         }
         violation!(

@@ -11,18 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use sluice_core::ledger::settings::Settings;
-use sluice_protocol::Status;
+use sluice_protocol::{Answer, Status};
 
 use super::Violation;
 use super::sequential::{Op, after};
 use super::setup::violation;
-use crate::history::{Ask, Call, Verb};
+use crate::history::{Ask, Call, Command};
 use crate::model::{State, Timeline};
 
 /// A set of more calls is not searched.
 const OPS_MAX: usize = 400;
 /// Steps after which a search is given up, undecided.
-const STEPS_MAX: usize = 400_000;
+const STEPS_MAX: usize = 200_000;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -86,10 +86,10 @@ impl Search {
             }
         }
         let mut sets: BTreeMap<Name, Vec<Op>> = BTreeMap::new();
-        let mut times = Times::new(calls, timeline);
+        let mut places = Places::new(calls, timeline);
         for call in calls {
             let Some(name) = name(&call.ask) else { continue };
-            if let Some(op) = times.op(call) {
+            if let Some(op) = places.op(call) {
                 sets.entry(groups.find(name)).or_default().push(op);
             }
         }
@@ -124,33 +124,43 @@ impl Search {
     }
 }
 
-/// What time it was for calls that were not answered: that of their entry in the log.
+/// Where the log has what each call asked for. What time it was is believed of calls that were not answered; the place is
+/// only where to try a call first, and decides nothing.
 #[derive(Debug)]
-struct Times {
-    /// By verb and name, ledger times of commands that no answer belongs to.
-    free: BTreeMap<(Verb, u128), Vec<u64>>,
+struct Places {
+    /// By command: the index, the place in the entry, and the ledger time of commands that no answer belongs to.
+    free: BTreeMap<Command, Vec<(u64, usize, u64)>>,
+    /// Of those that answers belong to, by index, the places.
+    taken: BTreeMap<(Command, u64), Vec<usize>>,
 }
 
-fn key(ask: &Ask) -> Option<(Verb, u128)> {
-    Some((ask.verb()?, ask.id().or(ask.product().map(u128::from))?))
-}
-
-impl Times {
+impl Places {
     fn new(calls: &[Call], timeline: &Timeline) -> Self {
-        let mut answered: BTreeSet<((Verb, u128), u64)> = BTreeSet::new();
+        let mut answered: BTreeMap<_, Vec<Answer>> = BTreeMap::new();
         for call in calls {
             let answer = call.heard.as_ref().and_then(|(_, reply)| reply.answer());
-            if let (Some(key), Some(answer)) = (key(&call.ask), answer) {
-                answered.insert((key, answer.at().index));
+            if let (Some(command), Some(answer)) = (call.ask.command(), answer) {
+                answered.entry((command, answer.at().index)).or_default().push(answer);
             }
         }
-        let mut free: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (key, commands) in timeline.commands() {
-            // The latest first, to be popped from behind.
-            let left = commands.iter().rev().filter(|(index, _)| !answered.contains(&(*key, *index)));
-            free.insert(*key, left.map(|(index, _)| timeline.at(*index).time_ms).collect());
+        let mut places = Self { free: BTreeMap::new(), taken: BTreeMap::new() };
+        // The latest first, to be popped from behind.
+        for index in (1..=timeline.top()).rev() {
+            let Some(step) = timeline.step(index) else { continue };
+            for (place, (command, answer)) in step.answers.iter().enumerate().rev() {
+                let mine = answered.get_mut(&(*command, index));
+                let heard = mine.and_then(|mine| {
+                    let at = mine.iter().position(|heard| heard == answer)?;
+                    Some(mine.swap_remove(at))
+                });
+                if heard.is_some() {
+                    places.taken.entry((*command, index)).or_default().push(place);
+                } else {
+                    places.free.entry(*command).or_default().push((index, place, step.time_ms));
+                }
+            }
         }
-        Self { free }
+        places
     }
 
     fn op(&mut self, call: &Call) -> Option<Op> {
@@ -158,15 +168,25 @@ impl Times {
             reply.answer().is_none_or(|answer| answer.status() != Some(Status::Unknown))
         });
         let Some((heard_us, reply)) = heard else {
-            let time_ms = self.free.get_mut(&key(&call.ask)?)?.pop()?;
-            return Some(Op { ask: call.ask, sent_us: call.sent_us, heard: None, time_ms });
+            let (index, place, time_ms) = self.free.get_mut(&call.ask.command()?)?.pop()?;
+            return Some(Op {
+                ask: call.ask,
+                sent_us: call.sent_us,
+                heard: None,
+                time_ms,
+                hint: (index, place),
+            });
         };
         // Nothing was done, and nothing is claimed; of a full table other sets know more.
         if reply.claims_nothing() || reply.answer()?.status() == Some(Status::Full) {
             return None;
         }
-        let time_ms = reply.answer()?.at().time_ms;
-        Some(Op { ask: call.ask, sent_us: call.sent_us, heard: Some((*heard_us, reply.clone())), time_ms })
+        let at = reply.answer()?.at();
+        let command = call.ask.command();
+        let taken = command.and_then(|command| self.taken.get_mut(&(command, at.index)));
+        let place = taken.and_then(Vec::pop).unwrap_or(usize::MAX);
+        let heard = Some((*heard_us, reply.clone()));
+        Some(Op { ask: call.ask, sent_us: call.sent_us, heard, time_ms: at.time_ms, hint: (at.index, place) })
     }
 }
 
@@ -196,7 +216,7 @@ impl Order {
         // Nothing can come before what was answered before it was sent.
         let first_heard_us = next.iter().filter_map(|at| self.ops[*at].heard_us()).min()?;
         next.retain(|at| self.ops[*at].sent_us <= first_heard_us);
-        next.sort_by_key(|at| (self.ops[*at].time_ms, self.ops[*at].sent_us));
+        next.sort_by_key(|at| self.ops[*at].hint);
         let mut followed = false;
         for at in &next {
             for state in after(state, &self.ops[*at]) {

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use sluice_core::ledger::command::{ChangeStock, Put, Reserve};
-use sluice_protocol::request::{ReserveItem, StockItem};
+use sluice_protocol::request::ReserveItem;
 use sluice_protocol::response::{At, ReservationRecord, ReservationReply, ReservationView};
 use sluice_protocol::{Answer, Status};
 
@@ -19,6 +18,8 @@ pub(super) struct Op {
     pub(super) heard: Option<(u64, Reply)>,
     /// The ledger time of its answer, or of its command in the log.
     pub(super) time_ms: u64,
+    /// Where to try it first.
+    pub(super) hint: (u64, usize),
 }
 
 impl Op {
@@ -56,40 +57,25 @@ pub(super) fn after(state: &State, op: &Op) -> Vec<State> {
     let mut next = state.clone();
     let mut changed = Changed::default();
     let mut turn = Turn::at_time(&mut next, &mut changed, op.time_ms);
-    let answer = match &op.ask {
-        Ask::Reserve(item) => turn.reserve(&reserve(item)),
-        Ask::Confirm(item) => turn.confirm(item.id().0),
-        Ask::Cancel(item) => turn.cancel(item.id().0, item.reason()),
-        Ask::Resolve(item) => turn.resolve(item.id().0),
-        Ask::Put(item) => {
-            let terms = item.terms();
-            turn.put(&Put {
-                product: item.product().0,
-                stock: item.stock(),
-                opens_ms: terms.opens_ms,
-                closes_ms: terms.closes_ms,
-                per_user_limit: terms.per_user_limit,
-                hold_ms: terms.hold_ms,
-                unlimited: terms.unlimited,
-            })
-        }
-        Ask::Restock(item) => turn.restock(&change(item)),
-        Ask::WriteOff(item) => turn.write_off(&change(item)),
-        Ask::Seal(item) => turn.seal(item.product().0),
-        Ask::QueryReservation(_) | Ask::QueryProduct(_) | Ask::List(_) => {
-            return if reads(&next, op) { vec![next] } else { Vec::new() };
-        }
+    let Some(command) = op.ask.command() else {
+        return if reads(&next, op) { vec![next] } else { Vec::new() };
     };
+    let answer = turn.carry_out(&command);
     let Some((_, Reply::Plain(heard))) = &op.heard else { return vec![next] };
     let mut states = Vec::new();
+    if bare(&answer) == bare(heard) {
+        states.push(next);
+    }
     if let Ask::Reserve(item) = &op.ask
         && item.attempt == 0
         && heard.status().is_some_and(|status| status as u8 >= 16)
+        && let Some(state) = passed_by(state, item, heard, op.time_ms)
     {
-        states.extend(passed_by(state, item, heard, op.time_ms));
-    }
-    if bare(&answer) == bare(heard) {
-        states.push(next);
+        states.push(state);
+        // The likelier one first.
+        if op.hint.1 == usize::MAX {
+            states.reverse();
+        }
     }
     states
 }
@@ -130,12 +116,4 @@ fn reads(state: &State, op: &Op) -> bool {
         }
         _ => true,
     }
-}
-
-fn reserve(item: &ReserveItem) -> Reserve {
-    Reserve { id: item.id().0, product: item.product().0, user: item.user().0, quantity: item.quantity() }
-}
-
-fn change(item: &StockItem) -> ChangeStock {
-    ChangeStock { id: item.id().0, product: item.product().0, quantity: item.quantity() }
 }

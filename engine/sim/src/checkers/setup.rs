@@ -52,14 +52,15 @@ pub struct Kept<'a> {
     pub log: &'a [LogEntry],
 }
 
-/// What only a sound, running member may do.
+/// What only a sound, running member may do. What it tries and nobody believes is not told: a request for a vote by a
+/// process that its peers do not let in, an answer that claims nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spoke {
-    /// It granted a vote, or asked for one.
+    /// It granted a vote, or asked for one (not a pre-vote), and a peer took it for that.
     Vote,
-    /// It sent what only a leader sends.
+    /// It sent what only a leader sends, and a peer took it for that.
     Lead,
-    /// It answered a client.
+    /// It answered a client, with more than `Busy`, `NotLeader` or `Unknown`.
     Serve,
 }
 

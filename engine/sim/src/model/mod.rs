@@ -3,11 +3,12 @@
 //!
 //! - `state`: products, records, holds, and what each is worth at a time
 //! - `turn`: one entry of the log: time, its commands in order, then what is due
-//! - `reservation`, `stock`: what the commands do
+//! - `commands`: what an entry holds; `reservation`, `stock`: what the commands do
 //! - `timeline`: what was true at each index; `said`: what may be said of it
 //!
 //! Deliberately not here: who says what to whom.
 
+mod commands;
 mod reservation;
 mod said;
 mod state;

@@ -1,12 +1,11 @@
-//! Reserve, confirm, cancel, resolve; and which command stands in which group.
+//! Reserve, confirm, cancel, resolve.
 
-use sluice_core::ledger::command::{ArchivedBatch, ArchivedGroup, ChangeStock, Put, Reserve};
+use sluice_core::ledger::command::Reserve;
 use sluice_core::ledger::settings::{FULL_RETRY_MS, SWEEP_RETRY_MS};
 use sluice_protocol::{Answer, State as Standing, Status};
 
 use super::state::{Kind, Record};
-use super::turn::{Swept, Told, Turn};
-use crate::history::Verb;
+use super::turn::{Swept, Turn};
 
 /// What stands in the way.
 #[derive(Clone, Copy, Debug)]
@@ -18,68 +17,6 @@ enum Lack {
 }
 
 impl Turn<'_> {
-    /// Carries out the groups of a batch, in order.
-    pub(super) fn groups(&mut self, batch: &ArchivedBatch) -> Vec<Told> {
-        let mut told = Vec::new();
-        for group in batch.groups.iter() {
-            match group {
-                ArchivedGroup::Reserve(items) => told.extend(items.iter().map(|item| {
-                    let (id, product) = (item.id.to_native(), item.product.to_native());
-                    let (user, quantity) = (item.user.to_native(), item.quantity.to_native());
-                    (Verb::Reserve, id, self.reserve(&Reserve { id, product, user, quantity }))
-                })),
-                ArchivedGroup::Confirm(ids) => {
-                    told.extend(
-                        ids.iter().map(|id| (Verb::Confirm, id.to_native(), self.confirm(id.to_native()))),
-                    );
-                }
-                ArchivedGroup::Cancel(items) => told.extend(items.iter().map(|item| {
-                    let id = item.id.to_native();
-                    (Verb::Cancel, id, self.cancel(id, item.reason.to_native()))
-                })),
-                ArchivedGroup::Resolve(ids) => {
-                    told.extend(
-                        ids.iter().map(|id| (Verb::Resolve, id.to_native(), self.resolve(id.to_native()))),
-                    );
-                }
-                ArchivedGroup::Put(items) => told.extend(items.iter().map(|item| {
-                    let put = Put {
-                        product: item.product.to_native(),
-                        stock: item.stock.as_ref().map(|stock| stock.to_native()),
-                        opens_ms: item.opens_ms.to_native(),
-                        closes_ms: item.closes_ms.to_native(),
-                        per_user_limit: item.per_user_limit.to_native(),
-                        hold_ms: item.hold_ms.to_native(),
-                        unlimited: item.unlimited,
-                    };
-                    (Verb::Put, u128::from(put.product), self.put(&put))
-                })),
-                ArchivedGroup::Restock(items) => told.extend(items.iter().map(|item| {
-                    let change = ChangeStock {
-                        id: item.id.to_native(),
-                        product: item.product.to_native(),
-                        quantity: item.quantity.to_native(),
-                    };
-                    (Verb::Restock, change.id, self.restock(&change))
-                })),
-                ArchivedGroup::WriteOff(items) => told.extend(items.iter().map(|item| {
-                    let change = ChangeStock {
-                        id: item.id.to_native(),
-                        product: item.product.to_native(),
-                        quantity: item.quantity.to_native(),
-                    };
-                    (Verb::WriteOff, change.id, self.write_off(&change))
-                })),
-                ArchivedGroup::Seal(items) => told.extend(
-                    items
-                        .iter()
-                        .map(|item| (Verb::Seal, u128::from(item.to_native()), self.seal(item.to_native()))),
-                ),
-            }
-        }
-        told
-    }
-
     /// Takes units.
     pub fn reserve(&mut self, item: &Reserve) -> Answer {
         if let Some(answer) = self.malformed(item.id, item.product, item.quantity) {

@@ -62,19 +62,17 @@ impl Timeline {
     }
 
     fn is_in_the_log(&self, ask: &Ask, answer: &Answer) -> bool {
-        let (Some(verb), Some(step)) = (ask.verb(), self.step(answer.at().index)) else { return false };
-        let name = ask.id().or(ask.product().map(u128::from)).unwrap_or(0);
-        step.answers.iter().any(|(v, n, expected)| (*v, *n) == (verb, name) && expected == answer)
+        let (Some(command), Some(step)) = (ask.command(), self.step(answer.at().index)) else { return false };
+        step.answers.iter().any(|(other, expected)| *other == command && expected == answer)
     }
 
     fn not_in_the_log(&self, ask: &Ask, answer: &Answer) -> String {
-        let name = ask.id().or(ask.product().map(u128::from)).unwrap_or(0);
         let step = self.step(answer.at().index);
         let found: Vec<_> = step
             .iter()
             .flat_map(|step| &step.answers)
-            .filter(|(verb, n, _)| Some(*verb) == ask.verb() && *n == name)
-            .map(|(.., answer)| answer)
+            .filter(|(command, _)| Some(*command) == ask.command())
+            .map(|(_, answer)| answer)
             .collect();
         format!("{answer:?} to {ask:?}, but the entry at its index has to answer {found:?}")
     }

@@ -12,7 +12,7 @@ use sluice_protocol::{Answer, ProductId, ReservationId, UserId};
 
 use super::state::{Record, State};
 use super::turn::{Changed, Told, Turn};
-use crate::history::Verb;
+use crate::history::Command;
 
 /// What one entry of the log did.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ pub struct Timeline {
     products: BTreeMap<u64, Changes<ProductView>>,
     ids: BTreeMap<u128, Changes<Option<Record>>>,
     users: BTreeMap<(u64, u64), Changes<u64>>,
-    /// Where each verb and name stands in the log.
-    commands: BTreeMap<(Verb, u128), Vec<(u64, Answer)>>,
+    /// Where each command stands in the log.
+    commands: BTreeMap<Command, Vec<(u64, Answer)>>,
 }
 
 /// A checksum of an entry, its kind included.
@@ -104,8 +104,8 @@ impl Timeline {
         self.keep(index, &changed);
         let void = answers.is_none();
         let answers = answers.unwrap_or_default();
-        for (verb, name, answer) in &answers {
-            self.commands.entry((*verb, *name)).or_default().push((index, *answer));
+        for (command, answer) in &answers {
+            self.commands.entry(*command).or_default().push((index, *answer));
         }
         self.steps.push(Step {
             term: entry.term,
@@ -184,8 +184,8 @@ impl Timeline {
             .unwrap_or(0)
     }
 
-    /// Every verb and name in entries that count, with the indexes and the answers that had to be given.
-    pub fn commands(&self) -> &BTreeMap<(Verb, u128), Vec<(u64, Answer)>> {
+    /// Every command in entries that count, with the indexes and the answers that had to be given.
+    pub fn commands(&self) -> &BTreeMap<Command, Vec<(u64, Answer)>> {
         &self.commands
     }
 

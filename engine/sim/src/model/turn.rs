@@ -9,8 +9,9 @@ use sluice_core::ledger::settings::{
 use sluice_protocol::response::{At, RefusedField};
 use sluice_protocol::{Answer, State as Standing, limits};
 
+use super::commands::commands;
 use super::state::{Kind, Record, State};
-use crate::history::Verb;
+use crate::history::Command;
 
 /// What an entry changed, by name.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +24,8 @@ pub struct Changed {
     pub users: BTreeSet<(u64, u64)>,
 }
 
-/// A command's verb, the id or the product it names, and its answer.
-pub type Told = (Verb, u128, Answer);
+/// A command and its answer.
+pub type Told = (Command, Answer);
 
 /// One entry at work.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Carries out an entry. `None` if it is void: proposed in another term than the one it was committed under.
-    /// Otherwise each command's verb and name (an id, or a product), with its answer.
+    /// Otherwise each command with its answer.
     ///
     /// # Errors
     /// [`EntryError`] if the bytes are no batch.
@@ -95,7 +96,7 @@ impl<'a> Turn<'a> {
         }
         Self::advance(state, batch.stamp_ms.to_native());
         let mut turn = Turn::new(state, changed, index);
-        let answers = turn.groups(batch);
+        let answers = turn.carry_out_all(commands(batch));
         turn.end();
         Ok(Some(answers))
     }
