@@ -120,16 +120,18 @@ paths! {
     /// A change of membership was refused.
     ChangeRefused = "membership change refused", true;
     /// A leadership was handed over.
-    Transferred = "leadership transferred", false;
+    Transferred = "leadership transferred", true;
     /// A node that had just started was asked for its vote.
     Quarantine = "vote asked of a node that just started", true;
 
     /// A disk was refused.
     DiskRefused = "disk refused", true;
     /// A damaged snapshot was passed over.
-    OlderSnapshot = "older snapshot used", false;
+    OlderSnapshot = "older snapshot used", true;
     /// A process was told that it belongs elsewhere.
-    RefusedOtherCluster = "refused: other cluster", false;
+    RefusedOtherCluster = "refused: other cluster", true;
+    /// A process of another cluster knocked.
+    Stranger = "fault: stranger of another cluster", true;
     /// A process was told that it was removed.
     RefusedRemoved = "refused: removed", true;
     /// A process was told that its disk is another.
@@ -139,7 +141,7 @@ paths! {
     /// A process was told that it has lost what it acknowledged.
     RefusedLostState = "refused: lost state", true;
     /// A process ended because its removal was applied.
-    EndedRemoved = "ended: removed", false;
+    EndedRemoved = "ended: removed", true;
     /// A process ended because its disk failed.
     EndedDisk = "ended: disk failed", true;
 }

@@ -40,7 +40,9 @@ impl World {
     /// Voters that could serve again if all faults ended now.
     fn fit_voters(&self) -> usize {
         let fit = |node: &&u64| {
-            self.hosts.iter().any(|host| host.alias == **node && host.is_fit() && !host.is_forgetful)
+            // A harmed disk may be refused when it is opened next.
+            let sound = |host: &&super::Host| !host.is_forgetful && (!host.disk.is_harmed || host.process.is_some());
+            self.hosts.iter().filter(sound).any(|host| host.alias == **node && host.is_fit())
         };
         self.members.1.voters.iter().filter(fit).count()
     }
@@ -374,12 +376,10 @@ impl World {
                     self.kill(*host);
                     self.hosts[*host].disk.lie(false);
                 }
-                self.hosts.iter_mut().for_each(|host| host.holds += 0);
                 active.hosts.iter().for_each(|host| {
                     self.schedule.after(1000, Event::Start { host: *host });
                 });
             }
-            Fault::Drift(..) => {}
             _ => {}
         }
     }

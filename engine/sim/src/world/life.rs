@@ -49,6 +49,9 @@ impl World {
         }
         host.clock.start(now_us);
         let recovered = found.recovered;
+        if recovered.snapshot.index < host.disk.newest_snapshot() {
+            self.coverage.hit(Path::OlderSnapshot);
+        }
         let snapshot = (recovered.snapshot.index, recovered.snapshot.term);
         let kept = Kept { hard_state: recovered.hard_state, snapshot, log: &recovered.entries };
         self.judges.lost(host.alias, &kept);
