@@ -38,6 +38,8 @@ paths! {
     Flapping = "fault: flapping partition", true;
     /// The leader was cut off.
     LeaderAlone = "fault: leader cut off", true;
+    /// A leader stood still while others elected another, and what it was sent before came after.
+    Stale = "fault: stale leader", true;
     /// Messages between hosts were lost, repeated and late.
     BadNet = "fault: bad net", true;
     /// A host's links were slow.
@@ -129,9 +131,7 @@ paths! {
     /// A damaged snapshot was passed over.
     OlderSnapshot = "older snapshot used", true;
     /// A process was told that it belongs elsewhere.
-    RefusedOtherCluster = "refused: other cluster", true;
-    /// A process of another cluster knocked.
-    Stranger = "fault: stranger of another cluster", true;
+    RefusedOtherCluster = "refused: other cluster", false;
     /// A process was told that it was removed.
     RefusedRemoved = "refused: removed", true;
     /// A process was told that its disk is another.

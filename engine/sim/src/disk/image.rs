@@ -99,6 +99,11 @@ impl SnapshotFile {
         (ledger.index() == meta.index).then_some((meta, ledger))
     }
 
+    /// Whether its bytes are what was written.
+    pub(super) fn is_intact(&self) -> bool {
+        crc32fast::hash(&self.bytes) == self.id.digest
+    }
+
     /// Flips a bit.
     pub(super) fn flip(&mut self, at: usize, bit: u32) {
         let bytes = Arc::make_mut(&mut self.bytes);

@@ -187,7 +187,7 @@ impl World {
         let (admitting, mono_ms) = (!host.temper.is_full, host.clock.now(now_us).mono_ms);
         let node = host.node;
         let Some(process) = &mut host.process else { return };
-        process.ticks += 1;
+        process.ticks += ticks;
         if process.ticks.is_multiple_of(SURVEY_TICKS) {
             process.board.set_admitting(admitting);
         }

@@ -68,6 +68,8 @@ pub(crate) struct Process {
     pub(crate) resumed_us: u64,
     pub(crate) stopping_since_us: Option<u64>,
     pub(crate) ticks: u64,
+    /// Whether it was the only member when it started: then nobody else's vote counts.
+    pub(crate) was_alone: bool,
 }
 
 /// What a process needs beside what was recovered.
@@ -90,6 +92,7 @@ impl Process {
         let config = ReplicaConfig { identity, seed, stripes, snapshot_every_bytes };
         let replica = Replica::new(config, recovered, Arc::clone(&board))?;
         let members = replica.members().clone();
+        let was_alone = members.is_alone(identity.node);
         Ok(Self {
             board,
             desks,
@@ -112,6 +115,7 @@ impl Process {
             resumed_us: now_us,
             stopping_since_us: None,
             ticks: 0,
+            was_alone,
         })
     }
 

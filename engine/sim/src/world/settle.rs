@@ -10,7 +10,7 @@ use super::process::BUDGET_MS_MAX;
 /// The longest that a call may wait once all faults are over: its budget, its reply's way, and some grace.
 pub(super) const WAIT_US_MAX: u64 = BUDGET_MS_MAX as u64 * 1000 + 5_000_000;
 /// How long a cluster may take to settle: elections, retries, snapshots, replacements, then the longest hold.
-const SETTLE_US_MAX: u64 = 240_000_000;
+const SETTLE_US_MAX: u64 = 300_000_000;
 /// How often it is looked at.
 const LOOK_US: u64 = 20_000;
 
@@ -35,9 +35,33 @@ impl World {
             self.schedule.after(delay_us, Event::Job(job));
         }
         self.wait(until_us, Self::why_unsettled);
-        if self.failure.is_none() {
-            self.look_at_quiet();
+        self.look_at_quiet();
+        self.probe(until_us);
+        self.look_at_quiet();
+    }
+
+    /// Whatever is free can be bought, all of it at once, wherever its tokens lie.
+    fn probe(&mut self, until_us: u64) {
+        if self.failure.is_some() || self.plan.fills_up || !self.plan.honest {
+            return;
         }
+        let Some(lead) = self.leader().and_then(|leader| self.hosts[leader].process.as_ref()) else { return };
+        let ledger = lead.replica.ledger();
+        let free: Vec<(u64, u32)> = (1..=self.plan.products)
+            .filter_map(|product| {
+                let standing = ledger.standing(ProductId(product))?;
+                let units = match standing.per_user_limit {
+                    0 => standing.free,
+                    limit => standing.free.min(u64::from(limit)),
+                };
+                (units > 0 && !standing.unlimited).then_some((product, units as u32))
+            })
+            .collect();
+        let jobs = self.workload.probe(&free, &mut self.plan.random("probe", 0));
+        for job in jobs {
+            self.schedule.after(1, Event::Job(job));
+        }
+        self.wait(until_us, Self::why_unsettled);
     }
 
     /// Waits until there is no reason to wait any more.
@@ -72,6 +96,14 @@ impl World {
             return Some(format!("the operator is not done: {}", self.operator.told()));
         }
         let members = self.hosts[leader].process.as_ref()?.replica.members();
+        // One that only learned hears of nobody any more, and never asks.
+        let removed = |host: &&super::Host| {
+            let votes = host.process.as_ref().is_some_and(|process| process.members.voters.contains(&host.node));
+            votes && members.removed.contains(&host.node)
+        };
+        if let Some(host) = self.hosts.iter().find(removed) {
+            return Some(format!("node {} was removed and still runs", host.node));
+        }
         let member = |host: &&super::Host| members.contains(host.node) && host.alias == host.node;
         let down = self.hosts.iter().filter(member).find(|host| host.process.is_none());
         let excused = |host: &&super::Host| !(self.plan.cut.no_operator && !host.is_fit());
@@ -107,6 +139,9 @@ impl World {
     }
 
     fn look_at_quiet(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
         let Some(leader) = self.leader() else { return };
         let Some(lead) = &self.hosts[leader].process else { return };
         let now_us = self.schedule.now_us();
