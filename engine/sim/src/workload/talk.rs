@@ -196,6 +196,7 @@ impl Workload {
 
     fn again(&mut self, number: usize, after_us: u64) -> Option<u64> {
         let backoff_us = self.random.spread(1, 4) * after_us;
+        self.probes_again += usize::from(number >= self.probes_from);
         let job = &mut self.jobs[number];
         job.attempt = job.attempt.saturating_add(1);
         job.tries += 1;
@@ -239,6 +240,7 @@ impl Workload {
     /// One buyer for each of these units of a product, who has bought nothing yet.
     pub(crate) fn probe(&mut self, free: &[(u64, u32)], random: &mut Random) -> Vec<usize> {
         let from = self.jobs.len();
+        self.probes_from = from;
         for (product, units) in free {
             let id = ReservationId((u128::from(random.word()) << 64) | u128::from(random.word() | 1));
             let user = UserId(1 << 32 | product);

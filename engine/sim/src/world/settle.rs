@@ -1,6 +1,7 @@
 //! The end of a run: all faults are over, and everything must come right within a bound.
 
 use sluice_core::ledger::Ledger;
+use sluice_core::replica::disk::Members;
 use sluice_protocol::ProductId;
 
 use super::World;
@@ -62,6 +63,10 @@ impl World {
             self.schedule.after(1, Event::Job(job));
         }
         self.wait(until_us, Self::why_unsettled);
+        if self.workload.probes_again > 0 {
+            let what = format!("all was quiet, {free:?} (product, units) were free, and not all could be had at once");
+            self.fail("gate", what);
+        }
     }
 
     /// Waits until there is no reason to wait any more.
@@ -96,9 +101,13 @@ impl World {
             return Some(format!("the operator is not done: {}", self.operator.told()));
         }
         let members = self.hosts[leader].process.as_ref()?.replica.members();
-        // One that only learned hears of nobody any more, and never asks.
+        // One that only learned hears of nobody any more, and never asks; nor can anybody be asked who is gone himself.
+        let is_told = |own: &Members| {
+            own.voters.iter().any(|node| members.voters.contains(node)) && !own.voters.is_empty()
+        };
         let removed = |host: &&super::Host| {
-            let votes = host.process.as_ref().is_some_and(|process| process.members.voters.contains(&host.node));
+            let own = host.process.as_ref().map(|process| &process.members);
+            let votes = own.is_some_and(|own| own.voters.contains(&host.node) && is_told(own));
             votes && members.removed.contains(&host.node)
         };
         if let Some(host) = self.hosts.iter().find(removed) {
