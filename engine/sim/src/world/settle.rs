@@ -91,6 +91,7 @@ impl World {
         let ledger_ms = |host: &super::Host| host.process.as_ref().map(|process| process.replica.ledger().now_ms());
         let latest_ms = self.hosts.iter().filter_map(ledger_ms).max().unwrap_or(0);
         let right_ms = (crate::clock::START_MS + now_us / 1000).max(latest_ms);
+        self.ahead_ms = right_ms - (crate::clock::START_MS + now_us / 1000);
         self.hosts.iter_mut().for_each(|host| host.clock.set(now_us, right_ms));
     }
 
