@@ -71,7 +71,10 @@ impl Raft {
             append.reset.is_none() && disk.is_some_and(held)
         });
         if let Some(cut) = cut {
-            return violation!("raft", "node {node} cuts its log at {end}, and with it entry {cut}, which is committed");
+            return violation!(
+                "raft",
+                "node {node} cuts its log at {end}, and with it entry {cut}, which is committed"
+            );
         }
         let before = first.index - 1;
         let mut before = match append.reset {

@@ -22,8 +22,14 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("directory_not_synced", "the shell's"),
     ("index_before_notices", "shows only between two threads"),
     ("term_unchecked", "no proposal is ever forwarded: the check is a second line"),
-    ("round_before_applied", "a gate opens behind all earlier terms, and its own term's entries are answered once applied"),
-    ("tokens_across_terms", "a gate opens behind all entries of earlier terms, whose flights have come back by then"),
+    (
+        "round_before_applied",
+        "a gate opens behind all earlier terms, and its own term's entries are answered once applied",
+    ),
+    (
+        "tokens_across_terms",
+        "a gate opens behind all entries of earlier terms, whose flights have come back by then",
+    ),
 ];
 
 /// Which bugs.
@@ -74,7 +80,11 @@ pub(crate) fn bugs(args: &BugsArgs) -> Result<bool, String> {
     }
     times.sort_by(f64::total_cmp);
     if let Some(median) = times.get(times.len() / 2) {
-        println!("caught {} of {}; half of them within {median:.1} s", times.len(), times.len() + missed.len());
+        println!(
+            "caught {} of {}; half of them within {median:.1} s",
+            times.len(),
+            times.len() + missed.len()
+        );
     }
     let sound = look(args, None, Some(runs_max))?;
     let failed = sound["failed"].as_array().map_or(0, Vec::len);

@@ -231,7 +231,8 @@ impl SimDisk {
     /// Flips a bit. Whether it hit anything.
     pub fn rot(&mut self, place: Place, random: &mut Random) -> bool {
         // One slot of the fence stands in for the other, and the older snapshot for the newer.
-        let spare = self.snapshots.len() == SNAPSHOTS_KEPT && self.snapshots.values().all(SnapshotFile::is_intact);
+        let spare =
+            self.snapshots.len() == SNAPSHOTS_KEPT && self.snapshots.values().all(SnapshotFile::is_intact);
         self.is_harmed |= match place {
             Place::Log | Place::BothSnapshots => true,
             Place::Snapshot => !spare,

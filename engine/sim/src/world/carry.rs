@@ -35,8 +35,9 @@ impl World {
         let bytes = envelope.encode();
         let now_us = self.now_us();
         self.note_speech(from, &envelope.body);
-        let receivers: Vec<usize> =
-            (0..self.hosts.len()).filter(|host| self.hosts[*host].node == envelope.to && *host != from).collect();
+        let receivers: Vec<usize> = (0..self.hosts.len())
+            .filter(|host| self.hosts[*host].node == envelope.to && *host != from)
+            .collect();
         for host in receivers {
             if self.hosts[host].process.is_none() {
                 if self.random.chance(1, 16) {
@@ -95,7 +96,8 @@ impl World {
         let (node, term, index) = (host.node, message.term, message.index);
         let mut wrong = None;
         if votes && process.ticks < QUARANTINE_TICKS && !process.was_alone {
-            wrong = Some(("quarantine", format!("node {node} votes {} ticks after its start", process.ticks)));
+            wrong =
+                Some(("quarantine", format!("node {node} votes {} ticks after its start", process.ticks)));
         }
         let is_kept = |vote| hard_state.term > term || (hard_state.term == term && hard_state.vote == vote);
         if let Some(vote) = vote.filter(|vote| !is_kept(*vote)) {

@@ -43,7 +43,8 @@ impl World {
     fn fit_voters(&self) -> usize {
         let fit = |node: &&u64| {
             // A harmed disk may be refused when it is opened next.
-            let sound = |host: &&super::Host| !host.is_forgetful && (!host.disk.is_harmed || host.process.is_some());
+            let sound =
+                |host: &&super::Host| !host.is_forgetful && (!host.disk.is_harmed || host.process.is_some());
             self.hosts.iter().filter(sound).any(|host| host.alias == **node && host.is_fit())
         };
         self.members.1.voters.iter().filter(fit).count()
@@ -197,7 +198,9 @@ impl World {
         let hosts = self.members_from(who);
         let Some((first, others)) = hosts.split_first() else { return };
         for other in others {
-            active.cuts.extend([(End::Host(*first), End::Host(*other)), (End::Host(*other), End::Host(*first))]);
+            active
+                .cuts
+                .extend([(End::Host(*first), End::Host(*other)), (End::Host(*other), End::Host(*first))]);
         }
         for (from, to) in &active.cuts {
             self.net.link(*from, *to, condition);

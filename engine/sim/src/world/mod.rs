@@ -109,6 +109,8 @@ pub struct World {
     /// The latest membership anybody applied, and its index.
     members: (u64, Members),
     is_healed: bool,
+    /// The latest ledger time of any node.
+    ledger_ms: u64,
     /// What the right time is ahead of true time since then, milliseconds.
     ahead_ms: u64,
 }
@@ -145,6 +147,7 @@ impl World {
             directory: voters.clone(),
             members: (0, members.clone()),
             is_healed: false,
+            ledger_ms: 0,
             ahead_ms: 0,
             random,
             plan,

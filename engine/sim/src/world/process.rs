@@ -85,8 +85,7 @@ impl Process {
     pub(crate) fn start(birth: &Birth, recovered: Recovered) -> Result<Self, StartError> {
         let Birth { identity, seed, stripes, snapshot_every_bytes, now_us } = *birth;
         let board = Arc::new(Board::new(NodeId(identity.node), FILTER_KEYS, seed));
-        let desks =
-            (0..stripes).map(|thread| Desk::new(thread as u16, Arc::clone(&board), LIMITS)).collect();
+        let desks = (0..stripes).map(|thread| Desk::new(thread as u16, Arc::clone(&board), LIMITS)).collect();
         let told = recovered.snapshot.index;
         let log = recovered.entries.iter().filter(|entry| entry.index > told).cloned().collect();
         let config = ReplicaConfig { identity, seed, stripes, snapshot_every_bytes };
@@ -247,7 +246,11 @@ impl Process {
     pub(crate) fn last_change(&self) -> u64 {
         let applied = self.replica.ledger().index();
         let changes = self.log.iter().filter(|entry| entry.kind == EntryKind::Membership);
-        changes.map(|entry| entry.index).filter(|index| *index <= applied && *index > self.told).max().unwrap_or(0)
+        changes
+            .map(|entry| entry.index)
+            .filter(|index| *index <= applied && *index > self.told)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether a client waits for an answer.
