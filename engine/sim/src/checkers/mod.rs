@@ -1,0 +1,360 @@
+//! The judges of a run. The world tells [`Checkers`] all that happens, in the order in which it happens; each checker
+//! holds one invariant, and the first that is broken ends the run.
+//!
+//! - [`conservation`] 1 · [`oversell`] 2 · [`linearizability`] 3, [`search`] the same for small runs without evidence
+//! - [`finality`] 4 · [`outcome`] 5 · [`existence`] 6 · [`limits`] 7 · [`time`] 9
+//! - [`replicas`] 10 · [`gate`] 11 · [`raft`] 12 · [`quorum`] 13 · [`exclusion`] 14 · [`liveness`] 16
+//! - `disks`: what each disk holds · `claim`: what an answer says of an id · `setup`: what is told once, and the verdict
+//!
+//! The numbers are those of the list of invariants. Some checkers believe the log, some only what clients heard, some only
+//! the ledgers: a mistake that all of them share would have to be in all three. Where disks lie, what was acknowledged may be
+//! gone, and only what one ledger or one gate owes is demanded ([`Setup::honest`]).
+
+mod claim;
+pub mod conservation;
+mod disks;
+pub mod exclusion;
+pub mod existence;
+pub mod finality;
+pub mod gate;
+pub mod limits;
+pub mod linearizability;
+pub mod liveness;
+pub mod outcome;
+pub mod oversell;
+pub mod quorum;
+pub mod raft;
+pub mod replicas;
+pub mod search;
+mod sequential;
+mod setup;
+pub mod time;
+
+use sluice_core::ledger::Ledger;
+use sluice_core::replica::disk::{Append, LogEntry, Members};
+use sluice_protocol::{ProductId, State};
+
+pub use self::claim::Claim;
+use self::disks::Disks;
+use self::replicas::Span;
+use self::setup::violation;
+pub use self::setup::{Kept, Setup, Spoke, Tally, Violation};
+use crate::history::{Call, CallId, History, Reply};
+use crate::model::{Said, Timeline};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Checkers {
+    setup: Setup,
+    history: History,
+    timeline: Timeline,
+    disks: Disks,
+    conservation: conservation::Conservation,
+    oversell: oversell::Oversell,
+    linearizability: linearizability::Linearizability,
+    finality: finality::Finality,
+    outcome: outcome::Outcome,
+    existence: existence::Existence,
+    limits: limits::Limits,
+    time: time::Time,
+    replicas: replicas::Replicas,
+    gate: gate::Gate,
+    raft: raft::Raft,
+    quorum: quorum::Quorum,
+    exclusion: exclusion::Exclusion,
+    liveness: liveness::Liveness,
+}
+
+impl Checkers {
+    /// The judges of one run.
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            history: History::default(),
+            timeline: Timeline::new(setup.settings),
+            disks: Disks::new(&setup.members),
+            conservation: conservation::Conservation::default(),
+            oversell: oversell::Oversell::default(),
+            linearizability: linearizability::Linearizability::default(),
+            finality: finality::Finality::default(),
+            outcome: outcome::Outcome::new(setup.settings.retention_ms),
+            existence: existence::Existence::default(),
+            limits: limits::Limits::default(),
+            time: time::Time::default(),
+            replicas: replicas::Replicas::new(setup.settings, setup.digest_every),
+            gate: gate::Gate::default(),
+            raft: raft::Raft::default(),
+            quorum: quorum::Quorum::default(),
+            exclusion: exclusion::Exclusion::default(),
+            liveness: liveness::Liveness::new(setup.wait_us_max),
+            setup,
+        }
+    }
+
+    /// A client sends an item.
+    pub fn sent(&mut self, call: Call) -> CallId {
+        self.linearizability.sent();
+        if let Some(id) = call.ask.id() {
+            self.outcome.sent(id);
+        }
+        self.history.sent(call)
+    }
+
+    /// The client hears the answer. If it never does, nothing is told.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn heard(&mut self, id: CallId, at_us: u64, reply: Reply) -> Result<(), Violation> {
+        let verdict = self.judge(id, at_us, &reply);
+        self.history.heard(id, at_us, reply);
+        verdict
+    }
+
+    fn judge(&mut self, id: CallId, at_us: u64, reply: &Reply) -> Result<(), Violation> {
+        let call = self.history.get(id);
+        self.liveness.heard(call, at_us)?;
+        if !self.setup.honest {
+            return Ok(());
+        }
+        self.quorum.heard(call.node, reply)?;
+        let said = self.linearizability.heard(id, call, reply, &self.timeline)?;
+        self.finality.heard(id, said);
+        if said == Said::Nothing {
+            return Ok(());
+        }
+        self.existence.heard(call, reply, &self.timeline)?;
+        if let Some(answer) = reply.answer() {
+            self.outcome.heard(answer.at().time_ms);
+        }
+        if let Some((name, claim)) = Claim::of(call, reply, said) {
+            self.outcome.told(name, claim)?;
+            if !self.outcome.may_be_forgotten(name, claim.at.time_ms) {
+                self.time.told(name, &claim)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A node believes to lead.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn became_leader(&mut self, node: u64, term: u64) -> Result<(), Violation> {
+        self.spoke(node, Spoke::Lead)?;
+        if self.setup.honest { self.raft.became_leader(node, term) } else { Ok(()) }
+    }
+
+    /// The membership as of a committed entry. Told by whichever node applies it first, before it applies the next; it may
+    /// be told again.
+    pub fn members(&mut self, index: u64, members: &Members) {
+        self.disks.members(index, members);
+    }
+
+    /// This step is now synced on the node's disk. Told in the order of the steps, before the node hears of it.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn durable(&mut self, node: u64, append: &Append) -> Result<(), Violation> {
+        if self.setup.honest {
+            self.raft.durable(node, append, &self.disks, &self.timeline)?;
+        }
+        self.disks.durable(node, append);
+        self.quorum.durable(append, &self.disks);
+        Ok(())
+    }
+
+    /// What the node's disk holds after a crash, or after it was wiped, rolled back or damaged: what the node will
+    /// recover from, if it does. A node that lacks what it had synced must not vote, lead or serve any more.
+    pub fn lost(&mut self, node: u64, kept: &Kept<'_>) {
+        if let Some(what) = self.disks.recovered(node, kept)
+            && self.setup.honest
+        {
+            self.exclusion.forgot(node, what);
+        }
+    }
+
+    /// The node applied an entry: each one, in order, those of membership and the empty ones too. If it applied several at
+    /// once, each is told with the ledger as it is behind the last.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn applied(&mut self, node: u64, entry: &LogEntry, ledger: &Ledger) -> Result<(), Violation> {
+        if !self.setup.honest {
+            return self.applied_alone(node, entry.index, ledger);
+        }
+        let first = entry.index == self.timeline.top() + 1;
+        if first {
+            self.raft.committed(entry)?;
+            if let Err(what) = self.timeline.push(entry) {
+                return violation!("replicas", "node {node}: {what}");
+            }
+            self.replicas.committed(entry);
+        }
+        self.raft.applied(node, entry, &self.timeline)?;
+        self.quorum.applied(node, entry, first, &self.disks)?;
+        let span = self.replicas.applied(node, entry.index, &self.timeline, ledger)?;
+        match span {
+            Some(span) => self.look(node, &span, ledger),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at all that a node's entries may have changed.
+    fn look(&mut self, node: u64, span: &Span, ledger: &Ledger) -> Result<(), Violation> {
+        self.time.passed(node, ledger.at())?;
+        for product in &span.products {
+            let Some(view) = ledger.product(ProductId(*product)) else { continue };
+            self.conservation.look(node, span.last, &view)?;
+            self.oversell.look(node, span.last, &view)?;
+        }
+        let before_ms = self.timeline.at(span.since).time_ms;
+        for id in &span.ids {
+            let before = self.timeline.record(*id, span.since);
+            let before = before.map_or((State::None, 0), |record| {
+                let (state, view) = record.view(*id, before_ms);
+                (state, view.deadline_ms)
+            });
+            self.time.changed(node, *id, before, ledger)?;
+        }
+        self.limits.applied(node, span, &self.timeline, ledger)
+    }
+
+    /// What a ledger owes by itself, whatever became of its log.
+    fn applied_alone(&mut self, node: u64, index: u64, ledger: &Ledger) -> Result<(), Violation> {
+        if ledger.index() != index {
+            return Ok(());
+        }
+        self.time.passed(node, ledger.at())?;
+        if index.is_multiple_of(WALK_EVERY) { self.walk(node, ledger) } else { Ok(()) }
+    }
+
+    fn walk(&mut self, node: u64, ledger: &Ledger) -> Result<(), Violation> {
+        for view in ledger.products_from(ProductId(0)) {
+            self.conservation.look(node, ledger.index(), &view)?;
+            self.oversell.look(node, ledger.index(), &view)?;
+        }
+        self.oversell.recount(node, ledger)
+    }
+
+    /// The node's ledger was loaded from a snapshot of this index: its own at a start, or one that a peer sent. If entries
+    /// behind it were applied at once, the ledger is further already.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn installed(&mut self, node: u64, index: u64, ledger: &Ledger) -> Result<(), Violation> {
+        self.time.restart(node);
+        if self.setup.honest {
+            self.quorum.reached(node, index);
+            self.replicas.installed(node, index, &self.timeline, ledger)?;
+        }
+        self.walk(node, ledger)
+    }
+
+    /// What an open gate has of a product, and what the ledger of the same node has free.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn gate(&mut self, node: u64, product: u64, tokens: u64, available: u64) -> Result<(), Violation> {
+        self.gate.look(node, product, tokens, available)
+    }
+
+    /// The node's process ended, or refused to start.
+    pub fn stopped(&mut self, node: u64) {
+        self.exclusion.stopped(node);
+    }
+
+    /// A process of the node runs. Its ledger is told by [`Checkers::installed`], also if it is empty (index 0).
+    pub fn started(&mut self, node: u64) {
+        self.exclusion.started(node);
+        self.replicas.restart(node);
+        self.time.restart(node);
+    }
+
+    /// The node did what only a sound member may do.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn spoke(&mut self, node: u64, what: Spoke) -> Result<(), Violation> {
+        self.exclusion.spoke(node, what)
+    }
+
+    /// All faults are over from now on.
+    pub fn healed(&mut self, at_us: u64) {
+        self.liveness.healed(at_us);
+    }
+
+    /// Faults begin again.
+    pub fn broken(&mut self) {
+        self.liveness.broken();
+    }
+
+    /// Nothing is in flight anywhere, clients know all they want to, and all nodes have applied all: their ledgers, and the
+    /// tokens of the leader's gate, by product, of every product that is not unlimited.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn quiet(&mut self, nodes: &[(u64, &Ledger)], tokens: &[(u64, u64)]) -> Result<(), Violation> {
+        for (node, ledger) in nodes {
+            self.walk(*node, ledger)?;
+        }
+        if !self.setup.honest {
+            return Ok(());
+        }
+        self.replicas.quiet(nodes, &self.timeline)?;
+        if let Some((_, ledger)) = nodes.first() {
+            self.gate.quiet(ledger, tokens)?;
+            self.finality.quiet(ledger, &self.outcome)?;
+        }
+        self.liveness.quiet(self.history.calls())
+    }
+
+    /// The run is over.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn finish(mut self) -> Result<Tally, Violation> {
+        let calls = self.history.calls();
+        let mut searched = search::Search::default();
+        if self.setup.honest {
+            self.finality.finish(calls, &self.timeline)?;
+            self.oversell.told(calls)?;
+            self.limits.told(calls)?;
+            if self.setup.search {
+                searched.run(calls, &self.timeline, self.setup.settings)?;
+            }
+        }
+        let mut tally = Tally { committed: self.timeline.top(), ..Tally::default() };
+        for call in calls {
+            match call.heard.as_ref().map(|(_, reply)| reply.answer()) {
+                None => tally.unanswered += 1,
+                Some(answer) => {
+                    let status = answer.and_then(|answer| answer.status());
+                    let name = status.map_or("empty page".to_owned(), |status| format!("{status:?}"));
+                    *tally.statuses.entry(name).or_default() += 1;
+                }
+            }
+        }
+        tally.checks = [
+            ("conservation", self.conservation.checks),
+            ("oversell", self.oversell.checks),
+            ("linearizability", self.linearizability.checks),
+            ("search", searched.checks),
+            ("search undecided", searched.undecided),
+            ("finality", self.finality.checks),
+            ("outcome", self.outcome.checks),
+            ("existence", self.existence.checks),
+            ("limits", self.limits.checks),
+            ("time", self.time.checks),
+            ("replicas", self.replicas.checks),
+            ("gate", self.gate.checks),
+            ("raft", self.raft.checks),
+            ("quorum", self.quorum.checks),
+            ("exclusion", self.exclusion.checks),
+            ("liveness", self.liveness.checks),
+        ]
+        .into();
+        Ok(tally)
+    }
+}
+
+/// Where disks lie, the whole of a ledger is looked at every so many entries.
+const WALK_EVERY: u64 = 256;
