@@ -102,8 +102,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
         ledger,
         hard_state: found.hard_state,
         entries: found.entries,
-        // Snapshots of peers are not taken yet.
-        log_base: 0,
+        log_base: found.log_base,
     };
     let log_first = found.first_index;
     Ok(Opened { data_dir, identity, log, snapshots, recovered, log_first, seed })
