@@ -62,7 +62,8 @@ fn merge(shared: &Shared, mut number: u64, mut step: Append) -> (u64, Append, Op
             (Some(last), Some(first)) => first.index == last.index + 1,
             _ => true,
         };
-        if !continues || bytes + more > MERGED_BYTES_MAX {
+        // What goes before a reset goes with the log that it ends.
+        if !continues || next.reset.is_some() || bytes + more > MERGED_BYTES_MAX {
             return (number, step, Some((next_number, next)));
         }
         number = next_number;

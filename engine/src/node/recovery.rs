@@ -73,7 +73,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     };
     let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
     let (log, found) = Backend::open(data_dir.path(), options)?;
-    let snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
+    let mut snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
+    snapshots.settle(found.log_base)?;
     failpoint::reach(Point::StartSnapshots);
     let snapshot =
         snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
@@ -97,16 +98,25 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let older =
         snapshots.kept().iter().copied().filter(|kept| *kept < index && *kept + 1 >= found.first_index);
     let recovered = Recovered {
-        snapshot: snapshot.meta.clone(),
+        snapshot: SnapshotMeta { members: knowing(snapshot.meta.members, &identity), ..snapshot.meta },
         older_snapshot: older.max().unwrap_or(index),
         ledger,
         hard_state: found.hard_state,
         entries: found.entries,
-        // Snapshots of peers are not taken yet.
-        log_base: 0,
+        log_base: found.log_base,
     };
     let log_first = found.first_index;
     Ok(Opened { data_dir, identity, log, snapshots, recovered, log_first, seed })
+}
+
+/// The members as a node alone knows them. Older snapshots do not say which data directory a member has; of its own it
+/// knows, and others must learn it before the first of them joins.
+fn knowing(mut members: Members, own: &Identity) -> Members {
+    let node = own.node.0;
+    if members.is_alone(node) && members.incarnation(node).is_none() {
+        members.incarnations.push((node, own.incarnation));
+    }
+    members
 }
 
 /// What all nodes agree on was agreed when the cluster was made. A configuration that says otherwise is not in effect.
@@ -130,11 +140,8 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     if failpoint::is_on(Mutant::IdentityFirst) {
         data_dir.seal(identity)?;
     }
-    let genesis = SnapshotMeta {
-        index: 0,
-        term: 0,
-        members: Members { voters: vec![FIRST_NODE.0], ..Members::default() },
-    };
+    let members = Members { voters: vec![FIRST_NODE.0], ..Members::default() };
+    let genesis = SnapshotMeta { index: 0, term: 0, members: knowing(members, &identity) };
     let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
     SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;
     if data_dir.identity().is_none() {
