@@ -3,6 +3,8 @@
 //! Times are virtual microseconds. The order in which calls are recorded is the order in which they were sent and
 //! heard, so that "heard before that was sent" needs no clock. Deliberately not here: whether any of it is right.
 
+use std::collections::BTreeMap;
+
 use sluice_protocol::request::{
     IdItem, ListItem, PUT_KEEP_STOCK, PUT_UNLIMITED, ProductItem, PutProductItem, ReserveItem, StockItem,
 };
@@ -218,6 +220,22 @@ impl Reply {
         let settles = |answer: Answer| answer.status_byte() < Status::Busy as u8;
         !self.answer().is_some_and(settles)
     }
+}
+
+/// What was asked of each id that clients tried to reserve under. Of ids that were sent with more than one payload nobody
+/// who only listens can say which one counts: they are left out.
+pub fn reserves(calls: &[Call]) -> BTreeMap<u128, ReserveItem> {
+    let mut items: BTreeMap<u128, Option<ReserveItem>> = BTreeMap::new();
+    for call in calls {
+        let Ask::Reserve(item) = &call.ask else { continue };
+        let first = items.entry(item.id().0).or_insert(Some(*item));
+        let same = |first: &ReserveItem| {
+            (first.product(), first.user(), first.quantity())
+                == (item.product(), item.user(), item.quantity())
+        };
+        *first = first.filter(same);
+    }
+    items.into_iter().filter_map(|(id, item)| Some((id, item?))).collect()
 }
 
 /// All calls of a run, in the order in which they were sent.

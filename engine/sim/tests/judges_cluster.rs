@@ -72,6 +72,22 @@ fn what_is_committed_cannot_be_replaced_cut_or_lacked() {
     let first = run.log.entries[0].clone();
     found(run.checkers.durable(2, &append(2, 2, &[first])), "raft");
 
+    // Nor by what was written before, unless it was not there.
+    let mut run = Run::new();
+    run.put(1, 1, TERMS);
+    let second = run.log.entry(vec![]);
+    let mut second = LogEntry { term: 3, ..second };
+    second.data = bytes::Bytes::new();
+    for node in &NODES[..2] {
+        run.checkers.durable(*node, &append(3, 1, std::slice::from_ref(&second))).unwrap();
+    }
+    run.lead(&second).unwrap();
+    let stale = [entry_of(2, 1, vec![]), entry_of(3, 1, vec![])];
+    run.checkers.durable(3, &append(3, 1, &stale)).unwrap();
+    run.checkers.durable(3, &append(3, 1, std::slice::from_ref(&second))).unwrap();
+    found(run.checkers.durable(3, &append(3, 1, &stale)), "raft");
+    found(run.checkers.durable(2, &append(3, 1, &stale)), "raft");
+
     // A leader of term 2 writes at 2; then an entry of term 1 is applied there.
     let mut run = Run::new();
     run.put(1, 1, TERMS);

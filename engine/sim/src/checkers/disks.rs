@@ -32,7 +32,8 @@ impl Disk {
         self.entry(index).map(|(term, _)| term)
     }
 
-    fn entry(&self, index: u64) -> Option<(u64, u32)> {
+    /// Term and checksum of an entry, unless a snapshot stands for it.
+    pub fn entry(&self, index: u64) -> Option<(u64, u32)> {
         let at = index.checked_sub(self.base.0 + 1)?;
         self.entries.get(usize::try_from(at).ok()?).copied()
     }

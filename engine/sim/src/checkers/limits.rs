@@ -10,7 +10,7 @@ use sluice_protocol::{ProductId, State, UserId};
 use super::Violation;
 use super::replicas::Span;
 use super::setup::violation;
-use crate::history::{Ask, Call, Command, Verb};
+use crate::history::{Ask, Call, Command, Verb, reserves};
 use crate::model::Timeline;
 
 /// See the module.
@@ -80,10 +80,8 @@ impl Limits {
     pub fn told(&mut self, calls: &[Call]) -> Result<(), Violation> {
         // 0 is no limit, and so the highest.
         let mut limits: BTreeMap<u64, u32> = BTreeMap::new();
-        let mut payloads = BTreeMap::new();
-        let mut bought = BTreeMap::new();
-        // Ids that were used with several payloads: nobody was told which of them counts.
-        let mut ambiguous = BTreeSet::new();
+        let payloads = reserves(calls);
+        let mut bought = BTreeSet::new();
         for call in calls {
             if let Ask::Put(item) = &call.ask {
                 let limit = item.terms().per_user_limit;
@@ -91,20 +89,13 @@ impl Limits {
                 *highest = if limit == 0 || *highest == 0 { 0 } else { limit.max(*highest) };
             }
             let answer = call.heard.as_ref().and_then(|(_, reply)| reply.answer());
-            if let Ask::Reserve(item) = &call.ask {
-                let payload = (item.product().0, item.user().0, u64::from(item.quantity()));
-                if *payloads.entry(item.id().0).or_insert(payload) != payload {
-                    ambiguous.insert(item.id().0);
-                }
-            }
             if let (Some(id), Some(State::Confirmed)) = (call.ask.id(), answer.map(|answer| answer.state())) {
-                bought.insert(id, ());
+                bought.insert(id);
             }
         }
         let mut units: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-        let known = bought.keys().filter(|id| !ambiguous.contains(*id));
-        for (product, user, quantity) in known.filter_map(|id| payloads.get(id)) {
-            *units.entry((*product, *user)).or_default() += quantity;
+        for item in bought.iter().filter_map(|id| payloads.get(id)) {
+            *units.entry((item.product().0, item.user().0)).or_default() += u64::from(item.quantity());
         }
         for ((product, user), units) in units {
             self.checks += 1;

@@ -9,7 +9,7 @@ use sluice_protocol::{ProductId, State, Status};
 
 use super::Violation;
 use super::setup::violation;
-use crate::history::{Ask, Call, Reply};
+use crate::history::{Ask, Call, Reply, reserves};
 
 /// What clients know of a product.
 #[derive(Debug, Default)]
@@ -94,11 +94,12 @@ impl Oversell {
                 Ask::Restock(item) if !is_refusal(status) && counted.insert(item.id().0) => {
                     known.entry(item.product().0).or_default().stock_max += u64::from(item.quantity());
                 }
-                Ask::Reserve(item) if bought.contains(&item.id().0) && counted.insert(item.id().0) => {
-                    known.entry(item.product().0).or_default().sold += u64::from(item.quantity());
-                }
                 _ => {}
             }
+        }
+        let items = reserves(calls);
+        for item in bought.iter().filter_map(|id| items.get(id)) {
+            known.entry(item.product().0).or_default().sold += u64::from(item.quantity());
         }
         for (product, known) in known {
             self.checks += 1;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sluice_core::replica::disk::{Append, LogEntry};
 
 use super::Violation;
-use super::disks::Disks;
+use super::disks::{Disk, Disks};
 use super::setup::violation;
 use crate::model::{Timeline, checksum};
 
@@ -54,7 +54,7 @@ impl Raft {
         self.votes(node, append, disks)?;
         let Some(first) = append.entries.first() else { return Ok(()) };
         let disk = disks.get(node);
-        let last = append.reset.map_or(disk.map_or(0, super::disks::Disk::last), |(index, _)| index);
+        let last = append.reset.map_or(disk.map_or(0, Disk::last), |(index, _)| index);
         if first.index > last + 1 {
             return violation!(
                 "raft",
@@ -62,16 +62,10 @@ impl Raft {
                 first.index
             );
         }
-        let end = append.entries.last().map_or(0, |entry| entry.index);
-        // What it had beyond may have been its own, and never committed.
-        let cut = (end + 1..=last.min(timeline.top())).find(|index| {
-            let held = |disk: &super::disks::Disk| {
-                timeline.step(*index).is_some_and(|step| disk.holds(*index, step.term, step.checksum))
-            };
-            append.reset.is_none() && disk.is_some_and(held)
-        });
-        if let Some(cut) = cut {
-            return violation!("raft", "node {node} cuts its log at {end}, and with it entry {cut}, which is committed");
+        if append.reset.is_none()
+            && let Some(disk) = disk
+        {
+            Self::keeps(node, append, disk, timeline)?;
         }
         let before = first.index - 1;
         let mut before = match append.reset {
@@ -79,10 +73,40 @@ impl Raft {
             _ => disk.and_then(|disk| disk.term(before)).or((before == 0).then_some(0)),
         };
         for entry in &append.entries {
-            self.entry(node, entry, before, disk, timeline)?;
+            self.entry(node, entry, before, timeline)?;
             before = Some(entry.term);
         }
         Ok(())
+    }
+
+    /// Whether a node keeps what it has of the committed log. Of anything else it may write what it likes: a leader that was
+    /// deposed does not know it yet.
+    fn keeps(node: u64, append: &Append, disk: &Disk, timeline: &Timeline) -> Result<(), Violation> {
+        let committed = |index| timeline.step(index).map(|step| (step.term, step.checksum));
+        let had = |index| {
+            let committed = committed(index)?;
+            (disk.entry(index) == Some(committed)).then_some(committed)
+        };
+        for entry in &append.entries {
+            if let Some(right) = had(entry.index)
+                && right != (entry.term, checksum(entry))
+            {
+                return violation!(
+                    "raft",
+                    "node {node} had entry {} of term {}, which is committed, and replaces it by one of term {}",
+                    entry.index,
+                    right.0,
+                    entry.term
+                );
+            }
+        }
+        let end = append.entries.last().map_or(0, |entry| entry.index);
+        match had(end + 1) {
+            None => Ok(()),
+            Some(_) => {
+                violation!("raft", "node {node} cuts its log at {end}: entry {} is committed", end + 1)
+            }
+        }
     }
 
     fn votes(&mut self, node: u64, append: &Append, disks: &Disks) -> Result<(), Violation> {
@@ -109,19 +133,16 @@ impl Raft {
         node: u64,
         entry: &LogEntry,
         before: Option<u64>,
-        disk: Option<&super::disks::Disk>,
         timeline: &Timeline,
     ) -> Result<(), Violation> {
         self.checks += 1;
         let (index, term, sum) = (entry.index, entry.term, checksum(entry));
-        // A leader that was deposed and does not know it may write what will never be committed, but not over what is.
         if let Some(step) = timeline.step(index)
-            && (step.term, step.checksum) != (term, sum)
-            && (term >= step.term || disk.is_some_and(|disk| disk.holds(index, step.term, step.checksum)))
+            && (step.term < term || step.term == term && step.checksum != sum)
         {
             return violation!(
                 "raft",
-                "node {node} writes entry {index} of term {term}; another one, of term {}, is committed there",
+                "node {node} writes entry {index} of term {term}; another one, of term {}, was committed there before",
                 step.term
             );
         }
