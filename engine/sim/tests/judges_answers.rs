@@ -397,7 +397,6 @@ fn voided_commands_do_nothing_and_may_be_denied() {
     let mut entry = run.log.entry(vec![judges::run::group(&reserve(1, 1, 7, 1))]);
     entry.term = 2;
     run.log.term = 2;
-    run.checkers.became_leader(2, 2).unwrap();
     run.commit_entry(&entry);
     run.hear(call, Answer::not_leader(2)).unwrap();
     assert!(run.log.ledger.reservation(ReservationId(1)).is_none());

@@ -27,8 +27,21 @@ fn append(term: u64, vote: u64, entries: &[LogEntry]) -> Append {
 fn two_leaders_in_a_term_are_found() {
     let mut run = Run::new();
     run.checkers.became_leader(1, 1).unwrap();
+    run.checkers.durable(3, &append(2, 2, &[])).unwrap();
     run.checkers.became_leader(2, 2).unwrap();
     found(run.checkers.became_leader(3, 2), "raft");
+}
+
+#[test]
+fn a_leader_without_a_quorum_of_synced_votes_is_found() {
+    let mut run = Run::new();
+    run.checkers.durable(2, &append(2, 2, &[])).unwrap();
+    run.checkers.durable(3, &append(2, 0, &[])).unwrap();
+    found(run.checkers.became_leader(2, 2), "raft");
+    // That one of those disks was lost since does not undo its vote.
+    run.checkers.durable(3, &append(3, 2, &[])).unwrap();
+    run.checkers.lost(3, &Kept { hard_state: HardState::default(), snapshot: (0, 0), log: &[] });
+    run.checkers.became_leader(2, 3).unwrap();
 }
 
 #[test]

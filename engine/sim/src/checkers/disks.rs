@@ -135,9 +135,15 @@ impl Disks {
 
     /// Whether a quorum of some membership that may have counted it holds an entry.
     pub fn quorum_holds(&self, index: u64, term: u64, checksum: u32) -> bool {
-        let holds = |node: &u64| self.disks.get(node).is_some_and(|disk| disk.holds(index, term, checksum));
+        self.is_quorum(index, |node| {
+            self.disks.get(node).is_some_and(|disk| disk.holds(index, term, checksum))
+        })
+    }
+
+    /// Whether those of whom `is_for` says so are a quorum of a membership that somebody may go by at an index.
+    pub fn is_quorum(&self, index: u64, is_for: impl Fn(&u64) -> bool) -> bool {
         let majority = |voters: &[u64]| {
-            voters.is_empty() || 2 * voters.iter().filter(|node| holds(node)).count() > voters.len()
+            voters.is_empty() || 2 * voters.iter().filter(|node| is_for(node)).count() > voters.len()
         };
         let recent = self.members.range(..=index).rev().take(MEMBERSHIPS);
         recent.into_iter().any(|(_, members)| {

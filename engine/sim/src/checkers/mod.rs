@@ -140,7 +140,7 @@ impl Checkers {
     /// [`Violation`]
     pub fn became_leader(&mut self, node: u64, term: u64) -> Result<(), Violation> {
         self.spoke(node, Spoke::Lead)?;
-        if self.setup.honest { self.raft.became_leader(node, term) } else { Ok(()) }
+        if self.setup.honest { self.raft.became_leader(node, term, &self.disks) } else { Ok(()) }
     }
 
     /// The membership as of a committed entry. Told by whichever node applies it first, before it applies the next; it may

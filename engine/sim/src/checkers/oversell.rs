@@ -90,8 +90,11 @@ impl Oversell {
                     product.stock_max = product.stock_max.max(item.stock().unwrap_or(0));
                     product.boundless |= item.terms().unlimited;
                 }
-                // One that was refused added nothing; of any other it may be that it did.
-                Ask::Restock(item) if !is_refusal(status) && counted.insert(item.id().0) => {
+                // One that was refused added nothing; any other may have, with whichever payload counted.
+                Ask::Restock(item)
+                    if !is_refusal(status)
+                        && counted.insert((item.id(), item.product(), item.quantity())) =>
+                {
                     known.entry(item.product().0).or_default().stock_max += u64::from(item.quantity());
                 }
                 _ => {}

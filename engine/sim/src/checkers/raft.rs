@@ -1,7 +1,7 @@
 //! Invariant 12, raft's own: one leader in a term, one vote in a term, logs that agree on an entry agree on all before it,
 //! a leader has all that was committed in earlier terms, and what is committed never changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_core::replica::disk::{Append, LogEntry};
 
@@ -20,6 +20,8 @@ pub struct Raft {
     pub checks: u64,
     /// Who led in a term.
     leaders: BTreeMap<u64, u64>,
+    /// By term and candidate: who had a vote for it on disk, ever.
+    votes: BTreeMap<(u64, u64), BTreeSet<u64>>,
     /// By index, each entry that any log ever held.
     seen: Vec<Vec<Seen>>,
     /// The first index at which a term has an entry in any log.
@@ -31,13 +33,18 @@ impl Raft {
     ///
     /// # Errors
     /// [`Violation`]
-    pub fn became_leader(&mut self, node: u64, term: u64) -> Result<(), Violation> {
+    pub fn became_leader(&mut self, node: u64, term: u64, disks: &Disks) -> Result<(), Violation> {
         self.checks += 1;
         let leader = *self.leaders.entry(term).or_insert(node);
-        if leader == node {
+        if leader != node {
+            return violation!("raft", "nodes {leader} and {node} both lead in term {term}");
+        }
+        let votes = self.votes.get(&(term, node)).cloned().unwrap_or_default();
+        // A voter alone need not wait for its own disk; of others, a vote that is not on disk does not count.
+        if disks.is_quorum(u64::MAX, |voter| *voter == node || votes.contains(voter)) {
             return Ok(());
         }
-        violation!("raft", "nodes {leader} and {node} both lead in term {term}")
+        violation!("raft", "node {node} leads in term {term}, and only {votes:?} have synced a vote for it")
     }
 
     /// A step is about to count as synced; `disks` holds what was there before.
@@ -110,7 +117,9 @@ impl Raft {
     }
 
     fn votes(&mut self, node: u64, append: &Append, disks: &Disks) -> Result<(), Violation> {
-        let (Some(new), Some(disk)) = (append.hard_state, disks.get(node)) else { return Ok(()) };
+        let Some(new) = append.hard_state else { return Ok(()) };
+        self.votes.entry((new.term, new.vote)).or_default().insert(node);
+        let Some(disk) = disks.get(node) else { return Ok(()) };
         self.checks += 1;
         let old = disk.hard_state;
         if new.term < old.term {

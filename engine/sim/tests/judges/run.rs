@@ -53,6 +53,10 @@ impl Run {
     pub fn with(setup: Setup) -> Self {
         let settings = setup.settings;
         let mut checkers = Checkers::new(setup);
+        for node in NODES {
+            let hard_state = Some(HardState { term: 1, vote: 1, commit: 0 });
+            checkers.durable(node, &Append { hard_state, ..Append::default() }).expect("a vote");
+        }
         checkers.became_leader(1, 1).expect("the first leader");
         Self {
             checkers,
