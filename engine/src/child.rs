@@ -193,13 +193,10 @@ impl ServerProcess {
     pub fn wait(mut self, patience: Duration) -> io::Result<ExitStatus> {
         let by = Instant::now() + patience;
         loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
+            match self.ended_by(by)? {
+                Some(status) => return Ok(status),
+                None => thread::sleep(EXIT_POLL),
             }
-            if Instant::now() >= by {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not end in time"));
-            }
-            thread::sleep(EXIT_POLL);
         }
     }
 
@@ -210,13 +207,20 @@ impl ServerProcess {
     pub async fn ended(mut self, patience: Duration) -> io::Result<ExitStatus> {
         let by = Instant::now() + patience;
         loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
+            match self.ended_by(by)? {
+                Some(status) => return Ok(status),
+                None => tokio::time::sleep(EXIT_POLL).await,
             }
-            if Instant::now() >= by {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not end in time"));
+        }
+    }
+
+    /// How it ended, if it has; an error if it has not and it is too late.
+    fn ended_by(&mut self, by: Instant) -> io::Result<Option<ExitStatus>> {
+        match self.child.try_wait()? {
+            None if Instant::now() >= by => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not end in time"))
             }
-            tokio::time::sleep(EXIT_POLL).await;
+            status => Ok(status),
         }
     }
 

@@ -2,8 +2,11 @@
 //!
 //! `LOCK` keeps a second process out. `IDENTITY` says whose data this is; it is written last when a directory is
 //! created, so a directory without one is empty or was left half made by a crash, and a directory with one is whole.
+//! `BOOT` counts its starts (`boot`).
 //!
 //! Deliberately not here: the log and the snapshots themselves.
+
+mod boot;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -13,6 +16,7 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 use sluice_protocol::ids::{ClusterId, NodeId};
 use thiserror::Error;
 
+use self::boot::{BOOT_FILE, BOOT_FILE_ASIDE};
 use crate::failpoint::{self, Point};
 use crate::files::sync_dir;
 use crate::wal::{Backend, StoreError};
@@ -25,8 +29,10 @@ const IDENTITY_FILE: &str = "IDENTITY";
 const IDENTITY_FILE_ASIDE: &str = "IDENTITY.tmp";
 
 /// What a directory may hold before it has an identity: the leavings of a creation that a crash cut short.
-const HALF_MADE: [&str; 10] = [
+const HALF_MADE: [&str; 12] = [
     LOCK_FILE,
+    BOOT_FILE,
+    BOOT_FILE_ASIDE,
     IDENTITY_FILE_ASIDE,
     "wal",
     "wal.tmp",
@@ -105,11 +111,12 @@ pub enum DataDirError {
 pub struct DataDir {
     path: PathBuf,
     identity: Option<Identity>,
+    boot: u64,
     _lock: File,
 }
 
 impl DataDir {
-    /// Takes the directory for this process; makes it if there is none.
+    /// Takes the directory for this process, and counts that; makes it if there is none.
     ///
     /// # Errors
     /// [`DataDirError`] if another process holds it, or it is not a data directory that this build can use.
@@ -133,7 +140,8 @@ impl DataDir {
             }
             Err(e) => return Err(io_error(&file, "reading", e)),
         };
-        Ok(Self { path: path.to_path_buf(), identity, _lock: lock })
+        let boot = boot::count(path)?;
+        Ok(Self { path: path.to_path_buf(), identity, boot, _lock: lock })
     }
 
     /// Where it is.
@@ -144,6 +152,11 @@ impl DataDir {
     /// Whose it is; `None` while it is being created.
     pub fn identity(&self) -> Option<Identity> {
         self.identity
+    }
+
+    /// How often it was opened, this time included. Durable.
+    pub fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// Ends the creation: everything else in it is in place and durable. Durable on return.
@@ -257,12 +270,18 @@ fn body(identity: &Identity) -> String {
 }
 
 fn print(identity: &Identity) -> String {
-    let body = body(identity);
-    let crc = crc32fast::hash(body.as_bytes());
-    format!("{body}crc={crc:08x}\n")
+    seal_text(body(identity))
 }
 
-fn parse(bytes: &[u8], file: &Path, dir: &Path) -> Result<Identity, DataDirError> {
+/// Puts a checksum line behind lines of text.
+fn seal_text(mut body: String) -> String {
+    let crc = crc32fast::hash(body.as_bytes());
+    body.push_str(&format!("crc={crc:08x}\n"));
+    body
+}
+
+/// The lines before the checksum line, if that is theirs and their format one that this build reads.
+fn open_text<'a>(bytes: &'a [u8], file: &Path, dir: &Path, newest: u32) -> Result<&'a str, DataDirError> {
     let damaged = |what: &str| DataDirError::Damaged { file: file.to_path_buf(), what: what.to_owned() };
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
     let (body, crc) = text
@@ -275,9 +294,15 @@ fn parse(bytes: &[u8], file: &Path, dir: &Path) -> Result<Identity, DataDirError
     // A later version may have more lines, but its format comes first and its checksum last.
     let format =
         line(body, "format").and_then(|v| v.parse().ok()).ok_or_else(|| damaged("it has no format"))?;
-    if format > FORMAT {
+    if format > newest {
         return Err(DataDirError::NewerFormat { dir: dir.to_path_buf(), found: format });
     }
+    Ok(body)
+}
+
+fn parse(bytes: &[u8], file: &Path, dir: &Path) -> Result<Identity, DataDirError> {
+    let damaged = |what: &str| DataDirError::Damaged { file: file.to_path_buf(), what: what.to_owned() };
+    let body = open_text(bytes, file, dir, FORMAT)?;
     let identity = Identity {
         cluster: line(body, "cluster")
             .and_then(|v| v.parse::<ClusterId>().ok())
@@ -289,7 +314,7 @@ fn parse(bytes: &[u8], file: &Path, dir: &Path) -> Result<Identity, DataDirError
             .and_then(|v| u64::from_str_radix(v, 16).ok())
             .ok_or_else(|| damaged("it has no incarnation"))?,
     };
-    if print(&identity) != text {
+    if print(&identity).as_bytes() != bytes {
         return Err(damaged("it is not written the way this format is"));
     }
     Ok(identity)

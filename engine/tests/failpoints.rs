@@ -38,8 +38,11 @@ const PRODUCTS: [Promise; 3] = [
     Promise { stock: 1_000_000, per_user_limit: 0, hold_ms: 600_000 },
 ];
 
-/// Points that are met while a directory is made, beside those of creation itself: first snapshot, first fence.
-const ALSO_CREATING: [&str; 8] = [
+/// Points that are met while a directory is made, beside those of creation itself: first start, first snapshot, first
+/// fence.
+const ALSO_CREATING: [&str; 10] = [
+    "boot.rename@1",
+    "boot.renamed@1",
     "snapshot.section@1",
     "snapshot.sync@1",
     "snapshot.rename@1",

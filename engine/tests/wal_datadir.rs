@@ -46,6 +46,42 @@ fn an_identity_is_written_once_and_found_again() {
 }
 
 #[test]
+fn every_opening_is_counted_before_anything_else_is_done() {
+    let temp = tempfile::tempdir().unwrap();
+    let (path, file) = (temp.path(), temp.path().join("BOOT"));
+    assert_eq!(DataDir::open(path).unwrap().boot(), 1);
+    assert_eq!(DataDir::open(path).unwrap().boot(), 2);
+    sealed(path);
+    assert_eq!(DataDir::open(path).unwrap().boot(), 4);
+    let body = "format=1\nboot=4\n";
+    let whole = format!("{body}crc={:08x}\n", crc32fast::hash(body.as_bytes()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    // One that is refused is not counted.
+    let held = DataDir::open(path).unwrap();
+    assert!(DataDir::open(path).is_err());
+    drop(held);
+    assert_eq!(DataDir::open(path).unwrap().boot(), 6);
+    // A crash before the new count has its name leaves the old one.
+    fs::write(path.join("BOOT.tmp"), b"form").unwrap();
+    assert_eq!(DataDir::open(path).unwrap().boot(), 7);
+    assert!(!path.join("BOOT.tmp").exists());
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone().into_bytes();
+        bytes[at] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        assert!(matches!(DataDir::open(path), Err(DataDirError::Damaged { .. })), "byte {at}");
+        fs::write(&file, &whole[..at]).unwrap();
+        assert!(matches!(DataDir::open(path), Err(DataDirError::Damaged { .. })), "cut to {at}");
+    }
+    let newer = "format=2\nboot=many\n";
+    fs::write(&file, format!("{newer}crc={:08x}\n", crc32fast::hash(newer.as_bytes()))).unwrap();
+    assert!(matches!(DataDir::open(path), Err(DataDirError::NewerFormat { found: 2, .. })));
+    // A directory of an older build has none.
+    fs::remove_file(&file).unwrap();
+    assert_eq!(DataDir::open(path).unwrap().boot(), 1);
+}
+
+#[test]
 fn a_directory_is_held_until_it_is_let_go() {
     let temp = tempfile::tempdir().unwrap();
     let held = DataDir::open(temp.path()).unwrap();

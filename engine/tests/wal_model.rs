@@ -1,4 +1,4 @@
-//! Any sequence of appends, conflicts, votes, compactions, kills and clean stops leaves what a plain vector says.
+//! Any sequence of appends, conflicts, votes, compactions, resets, kills and clean stops leaves what a plain vector says.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
@@ -27,9 +27,16 @@ enum Op {
     Compact {
         percent: u64,
     },
-    /// A snapshot of the leader overtakes the log.
+    /// A snapshot overtakes the log.
     Install {
         ahead: u64,
+    },
+    /// A snapshot from the leader takes the log's place, so far before or behind its end, with entries that follow it.
+    Reset {
+        back: u64,
+        ahead: u64,
+        count: u64,
+        len: usize,
     },
     Kill,
     Restart,
@@ -43,6 +50,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Vote),
         3 => (0..=100_u64).prop_map(|percent| Op::Compact { percent }),
         1 => (0..50_u64).prop_map(|ahead| Op::Install { ahead }),
+        2 => (0..60_u64, 0..60_u64, 0..40_u64, len())
+            .prop_map(|(back, ahead, count, len)| Op::Reset { back, ahead, count, len }),
         2 => Just(Op::Kill),
         1 => Just(Op::Restart),
     ]
@@ -52,6 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Model {
     base: u64,
+    log_base: u64,
     entries: Vec<LogEntry>,
     hard: HardState,
     compact_to: u64,
@@ -84,6 +94,16 @@ impl Model {
                 self.hard.commit = self.base;
                 step.compact_to = self.base;
             }
+            Op::Reset { back, ahead, count, len } => {
+                let fixed = self.hard.commit.max(self.compact_to).max(1);
+                let index = (self.end() + ahead).saturating_sub(back).max(fixed);
+                let term = self.hard.term + 1;
+                self.entries.clear();
+                (self.base, self.log_base, self.compact_to) = (index, index, index);
+                self.hard = HardState { term, vote: 3, commit: index };
+                step.entries = self.extend(count, len);
+                (step.reset, step.compact_to) = (Some((index, term)), index);
+            }
             Op::Kill | Op::Restart => return None,
         }
         step.hard_state = Some(self.hard);
@@ -103,7 +123,8 @@ impl Model {
     fn check(&self, data_dir: &std::path::Path) -> Box<dyn LogStore> {
         let (store, found) = open(data_dir).unwrap();
         assert_eq!(found.hard_state, self.hard);
-        assert_eq!(found.compact_to, self.compact_to);
+        assert_eq!((found.compact_to, found.log_base), (self.compact_to, self.log_base));
+        assert!(found.first_index > self.log_base, "nothing of the log that was before a reset is left");
         assert!(found.first_index <= self.compact_to + 1, "nothing beyond the snapshot may go");
         assert_eq!(found.first_index + found.entries.len() as u64, self.end() + 1);
         // The front may reach back behind an installed snapshot only if the log did, without a gap.
@@ -147,7 +168,7 @@ proptest! {
                 }
             }
             let (_, found) = disk.open();
-            prop_assert_eq!(found.hard_state, model.hard);
+            prop_assert_eq!((found.hard_state, found.log_base), (model.hard, model.log_base));
             prop_assert_eq!(found.first_index + found.entries.len() as u64, model.end() + 1);
         }
     }

@@ -286,6 +286,60 @@ fn entries_that_follow_a_snapshot_in_the_same_append_are_found() {
     assert_eq!((found.first_index, found.entries), (1001, entries(1001, 1002, 3, 10)));
 }
 
+/// The reset is one frame: whatever of it is missing, the old log is found as it was, and else nothing of that.
+#[test]
+fn a_reset_that_is_cut_short_leaves_the_old_log() {
+    for last in [4, 7] {
+        let step = Append { reset: Some((4, 3)), ..append(entries(5, last, 3, 400), 3, 4) };
+        let tail = tail(&step);
+        assert_eq!((tail.before.log_base, tail.before.first_index), (0, 1));
+        assert_eq!((tail.after.log_base, tail.after.first_index), (4, 5));
+        assert_eq!(tail.after.entries, entries(5, last, 3, 400));
+        for sector in 0..tail.frame.len() / SECTOR_LEN {
+            let copy =
+                tail.changed(|bytes| bytes[tail.frame.clone()][sector * SECTOR_LEN..][..SECTOR_LEN].fill(0));
+            assert_eq!(open(copy.path()).unwrap().1, tail.before, "sector {sector}");
+        }
+        assert_eq!(open(tail.dir.path()).unwrap().1, tail.after);
+    }
+}
+
+#[test]
+fn a_reset_in_several_frames_leaves_the_beginning_of_what_follows() {
+    let step = Append { reset: Some((4, 3)), ..append(entries(5, 40, 3, ENTRY_DATA_MAX), 3, 40) };
+    let tail = tail(&step);
+    let per_frame = ((1 << 20) - 112) / (ENTRY_DATA_MAX + 16);
+    let first_len = (112 + per_frame * (ENTRY_DATA_MAX + 16)).next_multiple_of(PAGE_LEN);
+    let copy = tail.changed(|bytes| bytes[tail.frame.start + first_len..].fill(0));
+    let (store, found) = open(copy.path()).unwrap();
+    let end = 4 + per_frame as u64;
+    assert_eq!((found.log_base, found.hard_state.commit), (4, end));
+    assert_eq!(found.entries, entries(5, end, 3, ENTRY_DATA_MAX));
+    close(store);
+}
+
+#[test]
+fn segments_of_a_log_that_was_reset_go_at_once() {
+    let dir = temp();
+    let mut store = fresh(dir.path(), Backend::Segments);
+    let end = fill(&mut *store, dir.path(), 1, 3);
+    // Raft knew nothing of it to be committed behind the last append's beginning.
+    let index = end - 14;
+    store.append(&Append { reset: Some((index, 2)), ..append(vec![], 2, index) }).unwrap();
+    let killed = copied(dir.path());
+    close(store);
+    assert!(segments(dir.path()).len() <= 2, "the one in use, and a spare: {:?}", segments(dir.path()));
+    for path in [dir.path(), killed.path()] {
+        let (mut store, found) = open(path).unwrap();
+        assert_eq!((found.log_base, found.first_index, found.entries.len()), (index, index + 1, 0));
+        let done = store.append(&append(entries(index + 1, index + 1, 2, 10), 2, index)).unwrap();
+        assert_eq!((done.first_index, done.last_index), (index + 1, index + 1));
+        close(store);
+        assert!(segments(path).len() <= 2, "{:?}", segments(path));
+        assert_eq!(open(path).unwrap().1.entries, entries(index + 1, index + 1, 2, 10));
+    }
+}
+
 #[test]
 fn an_interrupted_creation_is_completed_and_keeps_its_kind() {
     let whole = temp();

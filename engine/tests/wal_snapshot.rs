@@ -15,9 +15,44 @@ use wal_support::copy_dir;
 
 const CLUSTER: ClusterId = ClusterId(0xfeed_0000_0000_0000_0000_0000_0000_0001);
 
+/// Of a cluster in the middle of a change, with all that can be known of its members.
 fn meta(index: u64) -> SnapshotMeta {
-    let members = Members { voters: vec![1, 2, 3], learners: vec![9], ..Members::default() };
+    let members = Members {
+        voters: vec![1, 2, 4],
+        learners: vec![9],
+        outgoing: vec![1, 2, 3],
+        learners_next: vec![3],
+        auto_leave: true,
+        incarnations: vec![(1, 0xabcd), (4, u64::MAX)],
+        removed: vec![5, 6],
+    };
     SnapshotMeta { index, term: index / 10, members }
+}
+
+/// As a file of format 1 was written: index 5, term 2, voters 1 to 3, learner 9; sections `01 02 03`, none, `04`.
+const FORMAT_1: [&str; 5] = [
+    "534c55494345534e01000000000000000100000000000000000000000000edfe",
+    "0500000000000000020000000000000003000000010000000100000000000000",
+    "020000000000000003000000000000000900000000000000c535731e03000000",
+    "7ef292f001020300000000f7df88a90100000081d1f2f204ffffffff00000000",
+    "030000000000000094000000000000005c1a2c20",
+];
+
+/// As a file of format 2 is written: the same, and everything else that [`meta`] says.
+const FORMAT_2: [&str; 8] = [
+    "534c55494345534e02000000000000000100000000000000000000000000edfe",
+    "0500000000000000020000000000000003000000010000000300000001000000",
+    "0200000002000000010000000000000001000000000000000200000000000000",
+    "0400000000000000090000000000000001000000000000000200000000000000",
+    "0300000000000000030000000000000005000000000000000600000000000000",
+    "0100000000000000cdab0000000000000400000000000000ffffffffffffffff",
+    "50bdcb0d030000007ef292f001020300000000f7df88a90100000081d1f2f204",
+    "ffffffff000000000300000000000000fc0000000000000052a12223",
+];
+
+fn unhex(lines: &[&str]) -> Vec<u8> {
+    let hex = lines.concat();
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
 fn sections(index: u64) -> Vec<Vec<u8>> {
@@ -79,6 +114,22 @@ fn what_was_saved_is_loaded() {
     assert_eq!(store.load(6).unwrap().sections().count(), 0);
     save(&mut store, 6);
     assert_eq!(load(&open(dir.path()), 7).unwrap(), Some(6));
+}
+
+#[test]
+fn the_bytes_are_the_documented_ones() {
+    let (dir, small) = (tempfile::tempdir().unwrap(), [vec![1, 2, 3], vec![], vec![4]]);
+    let mut store = open(dir.path());
+    fs::write(path(dir.path(), 5), unhex(&FORMAT_1)).unwrap();
+    let old = open(dir.path()).load(5).unwrap();
+    let members = Members { voters: vec![1, 2, 3], learners: vec![9], ..Members::default() };
+    assert_eq!(old.meta, SnapshotMeta { index: 5, term: 2, members });
+    assert!(old.sections().eq(small.iter().map(Vec::as_slice)));
+    // Written again it is of the newer format.
+    let meta = SnapshotMeta { term: 2, ..meta(5) };
+    store.save(&meta, small.clone().into_iter(), |_| {}).unwrap();
+    assert_eq!(fs::read(path(dir.path(), 5)).unwrap(), unhex(&FORMAT_2));
+    assert_eq!(store.load(5).unwrap().meta, meta);
 }
 
 #[test]
@@ -193,11 +244,11 @@ fn what_belongs_elsewhere_is_refused() {
     assert!(matches!(store.load(300), Err(SnapshotError::Damaged { .. })), "a file under another's name");
     // The version is the 16-bit number behind the magic.
     flip_version(&path(dir.path(), 300));
-    assert!(matches!(store.load_latest(1), Err(SnapshotError::NewerFormat { found: 2, .. })));
+    assert!(matches!(store.load_latest(1), Err(SnapshotError::NewerFormat { found: 3, .. })));
 }
 
 fn flip_version(file: &Path) {
     use std::os::unix::fs::FileExt;
     let file = OpenOptions::new().write(true).open(file).unwrap();
-    file.write_all_at(&2_u16.to_le_bytes(), 8).unwrap();
+    file.write_all_at(&3_u16.to_le_bytes(), 8).unwrap();
 }

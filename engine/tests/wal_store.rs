@@ -56,6 +56,7 @@ fn what_was_appended_is_found_after_a_kill_and_after_a_clean_stop() {
             entries: all,
             first_index: 1,
             compact_to: 0,
+            log_base: 0,
         };
         assert_eq!(after_kill(dir.path()), expected);
         close(store);
@@ -153,6 +154,68 @@ fn a_snapshot_from_the_leader_may_reach_further_than_the_log() {
     }
 }
 
+/// An append that begins with a received snapshot of term 2, and has entries of term 3 behind it.
+fn reset(index: u64, last: u64) -> Append {
+    let reset = Some((index, 2));
+    Append { reset, compact_to: index, ..append(entries(index + 1, last, 3, 30), 3, index) }
+}
+
+/// Whether the log ended before the snapshot, at it, or behind it, with more or less than one step removes.
+#[test]
+fn a_received_snapshot_stands_for_everything() {
+    for (old_end, index, last) in [
+        (10, 1000, 1000),
+        (10, 1000, 1002),
+        (50, 50, 50),
+        (50, 50, 52),
+        (50, 45, 45),
+        (50, 45, 48),
+        (50, 45, 90),
+        (200, 45, 45),
+        (200, 45, 48),
+        (200, 45, 210),
+        (0, 45, 47),
+    ] {
+        let what = format!("{old_end} entries, reset to {index}, up to {last}");
+        let old = append(entries(1, old_end, 1, 100), 1, old_end.min(40));
+        let expected = Recovered {
+            hard_state: HardState { term: 3, vote: 1, commit: index },
+            entries: entries(index + 1, last, 3, 30),
+            first_index: index + 1,
+            compact_to: index,
+            log_base: index,
+        };
+        let disk = MemoryDisk::default();
+        disk.open().0.append(&old).unwrap();
+        disk.open().0.append(&reset(index, last)).unwrap();
+        assert_eq!(disk.open().1, expected, "{what}");
+        for backend in Backend::ALL {
+            let dir = temp();
+            let mut store = fresh(dir.path(), backend);
+            store.append(&old).unwrap();
+            store.settle().unwrap();
+            let done = store.append(&reset(index, last)).unwrap();
+            assert_eq!((done.first_index, done.last_index), (index + 1, last), "{what}");
+            assert_eq!(after_kill(dir.path()), expected, "{what}");
+            close(store);
+            let (mut store, found) = open(dir.path()).unwrap();
+            assert_eq!(found, expected, "{what}");
+            // And so it stays while the log goes on and its old front is removed.
+            let mut all = expected.entries.clone();
+            for next in last + 1..=last + 20 {
+                all.push(entry(next, 3, 10));
+                store.append(&append(vec![entry(next, 3, 10)], 3, index)).unwrap();
+            }
+            assert_eq!(after_kill(dir.path()).entries, all, "{what}");
+            // Even to the next reset.
+            let more = last + 30;
+            store.append(&reset(more, more)).unwrap();
+            let found = after_kill(dir.path());
+            assert_eq!((found.log_base, found.first_index, found.entries.len()), (more, more + 1, 0));
+        }
+    }
+}
+
 #[test]
 fn what_breaks_rafts_rules_is_refused_loudly() {
     let base = |backend| {
@@ -172,6 +235,10 @@ fn what_breaks_rafts_rules_is_refused_loudly() {
         ("too large", append(entries(6, 6, 3, ENTRY_DATA_MAX + 1), 3, 4)),
         ("the term falls", append(vec![], 2, 4)),
         ("commit behind the end", append(vec![], 3, 6)),
+        ("committed entries reset", Append { reset: Some((3, 3)), ..append(vec![], 3, 3) }),
+        ("a gap behind a reset", Append { reset: Some((9, 3)), ..append(entries(11, 11, 3, 1), 3, 9) }),
+        ("what a snapshot stands for", Append { reset: Some((9, 3)), ..append(entries(9, 9, 3, 1), 3, 9) }),
+        ("a snapshot of a later term", Append { reset: Some((9, 4)), ..append(vec![], 3, 9) }),
         (
             "a second vote",
             Append { hard_state: Some(HardState { term: 3, vote: 2, commit: 4 }), ..Append::default() },
@@ -215,9 +282,15 @@ fn the_fence_lags_by_no_more_than_its_limit() {
         // Before sled replaces a suffix the fence is drawn back, at once. In segments nothing is replaced.
         store.append(&append(entries(2, 2, 2, 10), 2, 0)).unwrap();
         assert_eq!(fenced(), if backend == Backend::Sled { 1 } else { 4 });
-        store.append(&append(entries(3, 3, 2, 10), 2, 0)).unwrap();
+        store.append(&append(entries(3, 9, 2, 10), 2, 0)).unwrap();
+        store.settle().unwrap();
+        assert_eq!(fenced(), 9);
+        // And before it removes what lies behind a received snapshot.
+        let reset = Append { reset: Some((5, 3)), ..append(vec![], 3, 5) };
+        store.append(&reset).unwrap();
+        assert_eq!(fenced(), if backend == Backend::Sled { 5 } else { 9 });
         close(store);
-        assert_eq!(fenced(), 3);
+        assert_eq!(fenced(), 5);
     }
 }
 

@@ -96,6 +96,8 @@ struct Step {
     /// A snapshot stands for more, perhaps for more than there is.
     compact: u8,
     leaps: bool,
+    /// A snapshot from the leader takes the log's place first, so far before its end.
+    reset: Option<u8>,
 }
 
 /// What befalls a log.
@@ -139,6 +141,13 @@ impl Plain {
 
     fn step(&mut self, step: &Step) {
         let state = &mut self.state;
+        if let Some(back) = step.reset {
+            let fixed = state.hard.commit.max(state.compact_to).max(1);
+            let base = state.end_index.saturating_sub(u64::from(back % 4)).max(fixed);
+            (state.base, state.compact_to, state.end_index) = (base, base, base);
+            state.hard.commit = base;
+            self.entries.clear();
+        }
         let more = u64::from(step.compact % 4);
         let to = if step.leaps { state.end_index + more } else { state.compact_to + more };
         let to = if step.leaps { to } else { to.min(state.hard.commit) }.max(state.compact_to);
@@ -167,7 +176,7 @@ impl Plain {
     }
 
     fn write(&mut self, new: &[LogEntry]) {
-        let len = frame::padded_len(new);
+        let len = frame::padded_len(new, &self.state);
         if self.at + len > PAGES * PAGE_LEN {
             self.segments.push(vec![0; PAGES * PAGE_LEN]);
             self.at = PAGE_LEN;
@@ -189,6 +198,7 @@ impl Plain {
             entries: self.entries.clone(),
             first_index: self.entries.first().map_or(state.end_index + 1, |entry| entry.index),
             compact_to: state.compact_to,
+            log_base: state.base,
         };
         let mark = Mark {
             step: state.step,
@@ -221,6 +231,7 @@ fn log(plan: &Plan) {
         assert!(step >= fenced, "step {fenced} was acknowledged, and {step} is the last that was found");
         let (expected, described) = &plain.history[step];
         assert_eq!((found.hard_state, found.compact_to), (expected.hard_state, expected.compact_to));
+        assert_eq!(found.log_base, expected.log_base);
         // Of the front, which a snapshot stands for, less may be left, and of the last entry then not even the term.
         assert_eq!(mark, Mark { term: mark.term, ..*described });
         assert!(mark.term == described.term || found.entries.is_empty());

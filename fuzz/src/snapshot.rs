@@ -52,26 +52,49 @@ pub fn target(data: &[u8]) {
 /// The parts of a file.
 #[derive(Clone, Debug, Default, PartialEq, Arbitrary)]
 struct File {
+    /// Of the format that knows of members only who votes and who learns.
+    is_old: bool,
     cluster: u128,
     index: u64,
     term: u64,
     voters: Vec<u64>,
     learners: Vec<u64>,
+    more: More,
     sections: Sections,
+}
+
+/// What the old format does not know.
+#[derive(Clone, Debug, Default, PartialEq, Arbitrary)]
+struct More {
+    outgoing: Vec<u64>,
+    learners_next: Vec<u64>,
+    removed: Vec<u64>,
+    incarnations: Vec<(u64, u64)>,
+    auto_leave: bool,
 }
 
 impl File {
     /// The bytes, by the tables of docs/STORAGE.md.
     fn encode(&self) -> Vec<u8> {
         let mut out = b"SLUICESN".to_vec();
-        out.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+        out.extend_from_slice(&[if self.is_old { 1 } else { 2 }, 0, 0, 0, 0, 0, 0, 0]);
         out.extend_from_slice(&self.cluster.to_le_bytes());
         out.extend_from_slice(&self.index.to_le_bytes());
         out.extend_from_slice(&self.term.to_le_bytes());
         out.extend_from_slice(&(self.voters.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.learners.len() as u32).to_le_bytes());
-        for id in self.voters.iter().chain(&self.learners) {
-            out.extend_from_slice(&id.to_le_bytes());
+        let More { outgoing, learners_next, removed, incarnations, auto_leave } = &self.more;
+        let mut numbers = [self.voters.as_slice(), &self.learners].concat();
+        if !self.is_old {
+            for count in [outgoing.len(), learners_next.len(), removed.len(), incarnations.len()] {
+                out.extend_from_slice(&(count as u32).to_le_bytes());
+            }
+            out.extend_from_slice(&[u8::from(*auto_leave), 0, 0, 0, 0, 0, 0, 0]);
+            numbers.extend([outgoing.as_slice(), learners_next, removed].concat());
+            numbers.extend(incarnations.iter().flat_map(|(node, incarnation)| [*node, *incarnation]));
+        }
+        for number in numbers {
+            out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
         for (number, section) in (0_u32..).zip(&self.sections) {
@@ -131,12 +154,21 @@ fn read(bytes: Vec<u8>) {
     let (read, taken) = heap::taken(|| Snapshot::read(bytes));
     assert!(taken <= ALLOCATED_MAX + 8 * original.len() as u64, "{taken} bytes");
     let Some((cluster, snapshot)) = read else { return };
+    let members = &snapshot.meta.members;
     let file = File {
+        is_old: original[8] == 1,
         cluster: cluster.0,
         index: snapshot.meta.index,
         term: snapshot.meta.term,
-        voters: snapshot.meta.members.voters.clone(),
-        learners: snapshot.meta.members.learners.clone(),
+        voters: members.voters.clone(),
+        learners: members.learners.clone(),
+        more: More {
+            outgoing: members.outgoing.clone(),
+            learners_next: members.learners_next.clone(),
+            removed: members.removed.clone(),
+            incarnations: members.incarnations.clone(),
+            auto_leave: members.auto_leave,
+        },
         sections: snapshot.sections().map(<[u8]>::to_vec).collect(),
     };
     assert!(file.encode() == original, "what decodes encodes to the same bytes");

@@ -15,7 +15,7 @@ use sluice_engine::wal::{self, ENTRY_DATA_MAX, Recovered};
 
 use crate::heap;
 
-/// Bytes of a record's header, and where its checksum stands.
+/// Bytes of a record's header, the base of a log that was reset left out, and where its checksum stands.
 const HEADER_LEN: usize = 72;
 const CRC_AT: usize = 4;
 
@@ -97,8 +97,10 @@ enum Step {
     Commit(u8),
     /// A snapshot was taken of what is committed; the front may go.
     Compact { to: u8, removes: u8 },
-    /// A snapshot came from the leader, ahead of the log.
+    /// A snapshot was taken ahead of the log.
     Leap(u8),
+    /// A snapshot from the leader takes the log's place, before its end or behind it.
+    Reset { back: u8, ahead: u8 },
 }
 
 /// What befalls a log.
@@ -147,7 +149,20 @@ impl Plain {
                 self.state.hard.commit = self.state.end_index;
                 self.write(&[]);
             }
+            Step::Reset { back, ahead } => self.reset(u64::from(back % 8), u64::from(ahead % 8)),
         }
+    }
+
+    fn reset(&mut self, back: u64, ahead: u64) {
+        let fixed = self.state.hard.commit.max(self.state.compact_to).max(1);
+        let base = (self.state.end_index + ahead).saturating_sub(back).max(fixed);
+        let stale: Vec<u64> = self.entries.range(base + 1..).map(|(index, _)| *index).collect();
+        stale.into_iter().for_each(|index| self.remove(index));
+        // What lies before it waits for its removal.
+        self.entries.clear();
+        (self.state.base, self.state.compact_to, self.state.end_index) = (base, base, base);
+        self.state.hard.commit = base;
+        self.write(&[]);
     }
 
     fn append(&mut self, back: u8, count: u8, later_term: bool, len: u8) {
@@ -190,14 +205,14 @@ fn log(plan: &Plan) {
     let mut plain = Plain::default();
     let mut fence = Mark::default();
     for (at, step) in plan.steps.iter().take(24).enumerate() {
-        // Before entries are replaced the fence is drawn back behind them.
-        if matches!(step, Step::Append { .. }) {
+        // Before entries are replaced or removed the fence is drawn back behind them.
+        if matches!(step, Step::Append { .. } | Step::Reset { .. }) {
             fence = Mark { step: fence.step, ..Mark::default() };
         }
         plain.step(step);
         let (found, mark) = wal::check(&plain.rows(), &fence).expect("what was written is accepted");
         assert_eq!(found.hard_state, plain.state.hard);
-        assert_eq!(found.compact_to, plain.state.compact_to);
+        assert_eq!((found.compact_to, found.log_base), (plain.state.compact_to, plain.state.base));
         let live: Vec<_> = plain.entries.range(found.first_index..).map(|(_, entry)| entry.clone()).collect();
         assert_eq!(found.entries, live);
         if at == usize::from(plan.fenced % 24) {
@@ -218,7 +233,7 @@ fn log(plan: &Plan) {
 
 /// Whatever is accepted is a log that raft could have, and its fence describes it.
 fn judge(rows: &[(Vec<u8>, Vec<u8>)], fence: &Mark, found: &Recovered) {
-    let Recovered { hard_state, entries, first_index, compact_to } = found;
+    let Recovered { hard_state, entries, first_index, compact_to, log_base } = found;
     let HardState { term, commit, .. } = hard_state;
     let last_index = first_index + entries.len() as u64 - 1;
     assert!((*first_index..).zip(entries).all(|(index, entry)| entry.index == index), "contiguous");
@@ -226,6 +241,10 @@ fn judge(rows: &[(Vec<u8>, Vec<u8>)], fence: &Mark, found: &Recovered) {
     assert!(entries.iter().all(|entry| entry.term <= *term && entry.data.len() <= ENTRY_DATA_MAX));
     assert!(*commit <= last_index && *compact_to < *first_index + entries.len() as u64);
     assert!(*first_index <= compact_to + 1, "no snapshot stands for what is missing");
+    assert!(
+        log_base < first_index && log_base <= compact_to,
+        "what was before the reset is no part of the log"
+    );
     let (again, mark) = wal::check(rows, fence).expect("it was accepted before");
     assert_eq!(&again, found);
     let (_, same) = wal::check(rows, &mark).expect("its own fence describes it");

@@ -91,16 +91,12 @@ mutants! {
     NoWithoutRound = "no_without_round";
     /// All read rounds have one name: the answer to an old one confirms a new one.
     RoundReused = "round_reused";
-    /// A read round counts before its index is applied.
-    RoundBeforeApplied = "round_before_applied";
     /// What must follow a sync leaves before it: votes and acknowledgements of what may be lost.
     AcknowledgeBeforeSync = "acknowledge_before_sync";
     /// The vote is not stored: a node that restarts votes again in the same term.
     VoteForgotten = "vote_forgotten";
     /// The gate opens before the new leader's own entry is applied.
     GateBeforeNoOp = "gate_before_no_op";
-    /// Tokens of an earlier term's gate are given back to this term's.
-    TokensAcrossTerms = "tokens_across_terms";
     /// Proposals are matched by index alone: after a change of leader they hear of another entry's commands.
     IndexWithoutTerm = "index_without_term";
     /// A leader that is deposed says of what it had proposed that it will not happen.

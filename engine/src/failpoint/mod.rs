@@ -175,6 +175,10 @@ points! {
     /// The directory is whole; nothing is opened.
     CreateDone = "create.done", When::Creating, OnError::Impossible;
 
+    /// The count of starts is written aside and synced, and not renamed.
+    BootRename = "boot.rename", When::Starting, REFUSED;
+    /// The count of starts has its name; the directory is not synced.
+    BootRenamed = "boot.renamed", When::Starting, REFUSED;
     /// The directory is locked and its identity read.
     StartLocked = "start.locked", When::Starting, OnError::Impossible;
     /// The fence was read; the log is not open.

@@ -1,19 +1,14 @@
-//! The threads that write: one for the log, one for snapshots. Both may block; nobody waits for them but the replica's
-//! queue.
+//! The thread that writes the log. It may block; nobody waits for it but the replica's queue.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::Instant;
 
 use sluice_core::fault::Mutant;
-use sluice_core::ledger::image::Image;
-use sluice_core::replica::disk::{Append, SnapshotMeta};
+use sluice_core::replica::disk::Append;
 
 use super::room::Room;
 use super::shared::{Report, Shared, give_up};
 use crate::failpoint::{self, Point};
-use crate::snapshot::SnapshotStore;
 use crate::wal::{FENCE_LAG_MAX, LogStore};
 
 /// Entry bytes that are written as one step when several wait.
@@ -62,7 +57,8 @@ fn merge(shared: &Shared, mut number: u64, mut step: Append) -> (u64, Append, Op
             (Some(last), Some(first)) => first.index == last.index + 1,
             _ => true,
         };
-        if !continues || bytes + more > MERGED_BYTES_MAX {
+        // What goes before a reset goes with the log that it ends.
+        if !continues || next.reset.is_some() || bytes + more > MERGED_BYTES_MAX {
             return (number, step, Some((next_number, next)));
         }
         number = next_number;
@@ -78,7 +74,7 @@ fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
     let metrics = &shared.metrics;
     let early = failpoint::is_on(Mutant::ReportBeforeWrite);
     if early {
-        report(shared, Report::Persisted(number));
+        shared.report(Report::Persisted(number));
     }
     let appended = match log.append(step) {
         Ok(appended) => appended,
@@ -91,44 +87,6 @@ fn write(shared: &Shared, log: &mut dyn LogStore, number: u64, step: &Append) {
     metrics.log_first_index.set(appended.first_index);
     metrics.log_last_index.set(appended.last_index);
     if !early {
-        report(shared, Report::Persisted(number));
+        shared.report(Report::Persisted(number));
     }
-}
-
-/// Saves snapshots one at a time until the replica lets go of its end.
-pub(super) fn save_snapshots(
-    shared: &Shared,
-    mut store: SnapshotStore,
-    images: &Receiver<(SnapshotMeta, Image)>,
-) {
-    while let Ok((meta, image)) = images.recv() {
-        let start = Instant::now();
-        let saved = store.save(&meta, image.sections(), |_| {});
-        match &saved {
-            Ok(bytes) => {
-                let metrics = &shared.metrics;
-                metrics.snapshots.increment();
-                metrics.snapshot_bytes.add(*bytes);
-                metrics.snapshot_duration.record(start.elapsed());
-                metrics.snapshot_index.set(meta.index);
-                tracing::info!(
-                    index = meta.index,
-                    bytes,
-                    ms = start.elapsed().as_millis() as u64,
-                    "snapshot saved"
-                );
-            }
-            // The log is whole without it, so serving goes on; the log only cannot be shortened.
-            Err(error) => {
-                tracing::error!(%error, "a snapshot could not be saved; the log stays as long as it is");
-            }
-        }
-        failpoint::reach(Point::SnapshotSaved);
-        report(shared, Report::Snapshot(saved.is_ok()));
-    }
-}
-
-fn report(shared: &Shared, report: Report) {
-    shared.reports.push(report).expect("there are fewer steps under way than the queue holds");
-    shared.replica.wake();
 }

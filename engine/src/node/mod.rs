@@ -3,7 +3,8 @@
 //! - `shared`: what the threads share
 //! - `recovery`: from the data directory to a replica
 //! - `replica`: the thread that decides
-//! - `disk`: the threads that write: log and snapshots
+//! - `disk`: the thread that writes the log
+//! - `snapshots`: the thread for snapshot files
 //! - `room`: what is free on the disk
 //!
 //! Threads: N for the net, one replica, one for the log, one for snapshots, one for the ops port. Data flows one way; only
@@ -14,6 +15,7 @@ mod recovery;
 mod replica;
 mod room;
 pub(crate) mod shared;
+mod snapshots;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,9 +34,11 @@ use sluice_protocol::{ClusterId, NodeId};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use self::recovery::Opened;
 pub use self::recovery::RecoveryError;
 use self::room::Room;
 use self::shared::{NetHandle, Shared, Sleeper};
+use self::snapshots::Files;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::descriptors::{self, TooFew};
@@ -116,36 +120,28 @@ impl Node {
         let keys = config.limits.records_expected.max(records + records / 4);
         let board = Arc::new(Board::new(identity.1, keys, opened.seed));
         let shared = Arc::new(shared(config, Arc::clone(&board), clock, metrics, health));
-        let replica_config = ReplicaConfig {
-            identity: peer::Identity {
-                cluster: identity.0,
-                node: identity.1.0,
-                incarnation: opened.identity.incarnation,
-                // A node alone speaks to no peer: nobody counts its boots yet.
-                boot: 1,
-                nonce: opened.seed,
-            },
-            seed: opened.seed,
-            stripes: config.node.net_threads,
-            snapshot_every_bytes: config.log.snapshot_every_bytes,
-        };
+        let replica_config = replica_config(config, &opened);
         let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
         failpoint::reach(Point::StartReplica);
         let status = replica.status();
         shared.metrics.snapshot_index.set(status.snapshot);
         shared.metrics.log_first_index.set(opened.log_first);
         shared.metrics.log_last_index.set(status.last_index);
-        let (images, to_save) = mpsc::sync_channel(1);
+        let (orders, to_do) = mpsc::sync_channel(snapshots::ORDERS_MAX);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)
         };
-        let (log, snapshots) = (opened.log, opened.snapshots);
+        let files = Files {
+            store: opened.snapshots,
+            records_expected: config.limits.records_expected,
+            seed: opened.seed,
+        };
+        let log = opened.log;
         let room = Room { dir: config.node.data.clone(), min: config.log.disk_free_min };
         let (with, room_of_log) = (Arc::clone(&shared), room.clone());
         let wal = spawn("wal", Box::new(move || disk::write_log(&with, log, &room_of_log)))?;
         let with = Arc::clone(&shared);
-        let snapshots =
-            spawn("snapshots", Box::new(move || disk::save_snapshots(&with, snapshots, &to_save)))?;
+        let snapshots = spawn("snapshots", Box::new(move || snapshots::run(&with, files, &to_do)))?;
         let with = Arc::clone(&shared);
         let data_dir = opened.data_dir;
         let data = config.node.data.clone();
@@ -154,7 +150,7 @@ impl Node {
             Box::new(move || {
                 // Its lock is held for as long as anything is decided.
                 let _held = data_dir;
-                replica::run(&with, replica, &images, &room);
+                replica::run(&with, replica, &orders, &room);
             }),
         )?;
         let facts = Facts {
@@ -204,6 +200,22 @@ impl Node {
         for thread in threads {
             thread.join().expect("threads of a node end without a panic");
         }
+    }
+}
+
+/// Who the replica is, and how it works.
+fn replica_config(config: &Config, opened: &Opened) -> ReplicaConfig {
+    ReplicaConfig {
+        identity: peer::Identity {
+            cluster: opened.identity.cluster,
+            node: opened.identity.node.0,
+            incarnation: opened.identity.incarnation,
+            boot: opened.data_dir.boot(),
+            nonce: opened.seed,
+        },
+        seed: opened.seed,
+        stripes: config.node.net_threads,
+        snapshot_every_bytes: config.log.snapshot_every_bytes,
     }
 }
 

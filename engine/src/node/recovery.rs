@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Identity};
 use crate::failpoint::{self, Point};
-use crate::snapshot::{SnapshotError, SnapshotStore};
+use crate::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use crate::wal::{Backend, LogStore, Options, StoreError};
 
 /// The node of a cluster that was just made.
@@ -73,18 +73,13 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     };
     let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
     let (log, found) = Backend::open(data_dir.path(), options)?;
-    let snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
+    let mut snapshots = SnapshotStore::open(data_dir.path(), identity.cluster)?;
+    snapshots.settle(found.log_base)?;
     failpoint::reach(Point::StartSnapshots);
     let snapshot =
         snapshots.load_latest(found.first_index)?.ok_or(StartError::Gap { snapshot: 0, first: 1 })?;
     let index = snapshot.meta.index;
-    let ledger = Ledger::from_sections(snapshot.sections(), config.limits.records_expected, seed)
-        .map_err(|error| RecoveryError::Image { index, error })?;
-    if ledger.index() != index {
-        // The log would go on from another entry than the image ends with.
-        let error = ImageError::Damaged("its file is of another index than its ledger");
-        return Err(RecoveryError::Image { index, error });
-    }
+    let ledger = load(&snapshot, config.limits.records_expected, seed)?;
     failpoint::reach(Point::StartLoaded);
     tracing::info!(
         snapshot = index,
@@ -97,16 +92,38 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let older =
         snapshots.kept().iter().copied().filter(|kept| *kept < index && *kept + 1 >= found.first_index);
     let recovered = Recovered {
-        snapshot: snapshot.meta.clone(),
+        snapshot: SnapshotMeta { members: knowing(snapshot.meta.members, &identity), ..snapshot.meta },
         older_snapshot: older.max().unwrap_or(index),
         ledger,
         hard_state: found.hard_state,
         entries: found.entries,
-        // Snapshots of peers are not taken yet.
-        log_base: 0,
+        log_base: found.log_base,
     };
     let log_first = found.first_index;
     Ok(Opened { data_dir, identity, log, snapshots, recovered, log_first, seed })
+}
+
+/// The ledger in a snapshot.
+pub(super) fn load(snapshot: &Snapshot, records_expected: usize, seed: u64) -> Result<Ledger, RecoveryError> {
+    let index = snapshot.meta.index;
+    let ledger = Ledger::from_sections(snapshot.sections(), records_expected, seed)
+        .map_err(|error| RecoveryError::Image { index, error })?;
+    if ledger.index() != index {
+        // The log would go on from another entry than the image ends with.
+        let error = ImageError::Damaged("its file is of another index than its ledger");
+        return Err(RecoveryError::Image { index, error });
+    }
+    Ok(ledger)
+}
+
+/// The members as a node alone knows them. Older snapshots do not say which data directory a member has; of its own it
+/// knows, and others must learn it before the first of them joins.
+fn knowing(mut members: Members, own: &Identity) -> Members {
+    let node = own.node.0;
+    if members.is_alone(node) && members.incarnation(node).is_none() {
+        members.incarnations.push((node, own.incarnation));
+    }
+    members
 }
 
 /// What all nodes agree on was agreed when the cluster was made. A configuration that says otherwise is not in effect.
@@ -130,11 +147,8 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     if failpoint::is_on(Mutant::IdentityFirst) {
         data_dir.seal(identity)?;
     }
-    let genesis = SnapshotMeta {
-        index: 0,
-        term: 0,
-        members: Members { voters: vec![FIRST_NODE.0], ..Members::default() },
-    };
+    let members = Members { voters: vec![FIRST_NODE.0], ..Members::default() };
+    let genesis = SnapshotMeta { index: 0, term: 0, members: knowing(members, &identity) };
     let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
     SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;
     if data_dir.identity().is_none() {
@@ -143,4 +157,24 @@ fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryE
     failpoint::reach(Point::CreateDone);
     tracing::info!(cluster = %identity.cluster, data = %data_dir.path().display(), "made a new cluster of one node");
     Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_alone_knows_its_own_incarnation() {
+        let own = Identity { cluster: ClusterId(1), node: NodeId(2), incarnation: 9 };
+        let of = |voters: &[u64], incarnations: &[(u64, u64)]| Members {
+            voters: voters.to_vec(),
+            incarnations: incarnations.to_vec(),
+            ..Members::default()
+        };
+        assert_eq!(knowing(of(&[2], &[]), &own), of(&[2], &[(2, 9)]));
+        // What is recorded stays, and of others it knows nothing.
+        for members in [of(&[2], &[(2, 8)]), of(&[1], &[]), of(&[1, 2], &[]), of(&[], &[])] {
+            assert_eq!(knowing(members.clone(), &own), members);
+        }
+    }
 }

@@ -6,12 +6,11 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluice_core::ledger::image::Image;
-use sluice_core::replica::disk::SnapshotMeta;
 use sluice_core::replica::{Actions, Replica};
 
 use super::room::Room;
-use super::shared::{Report, Shared};
+use super::shared::{Part, Report, Shared, stop_for};
+use super::snapshots::{Order, PARTS_MAX};
 use crate::failpoint::{self, Point};
 use crate::ops::cells::Totals;
 use crate::ops::health::Condition;
@@ -31,28 +30,26 @@ struct Turn<'a> {
     shared: &'a Shared,
     replica: Replica,
     actions: Actions,
-    images: &'a SyncSender<(SnapshotMeta, Image)>,
-    /// When each durable step under way was ordered.
-    ordered: VecDeque<(u64, Instant)>,
+    orders: &'a SyncSender<Order>,
+    /// Parts of snapshot files that are being read or written.
+    parts: usize,
+    /// Each durable step under way: when it was ordered, and what it resets the log to.
+    ordered: VecDeque<(u64, Instant, Option<u64>)>,
     /// Net threads that have flights to fetch.
     returned: Vec<bool>,
     room: &'a Room,
 }
 
 /// Runs until the node stops and everything in flight is answered.
-pub(super) fn run(
-    shared: &Shared,
-    replica: Replica,
-    images: &SyncSender<(SnapshotMeta, Image)>,
-    room: &Room,
-) {
+pub(super) fn run(shared: &Shared, replica: Replica, orders: &SyncSender<Order>, room: &Room) {
     shared.replica.is_me();
     let returned = vec![false; shared.nets.len()];
     let mut turn = Turn {
         shared,
         replica,
         actions: Actions::default(),
-        images,
+        orders,
+        parts: 0,
         ordered: VecDeque::new(),
         returned,
         room,
@@ -100,6 +97,12 @@ pub(super) fn run(
     }
 }
 
+fn order(orders: &SyncSender<Order>, order: Order) {
+    orders
+        .try_send(order)
+        .expect("the snapshot thread lives as long as this one, and has room for all that can wait");
+}
+
 impl Turn<'_> {
     /// Hands what has come in to the replica. Whether there was anything.
     fn take_inputs(&mut self) -> bool {
@@ -108,12 +111,14 @@ impl Turn<'_> {
             any = true;
             match report {
                 Report::Persisted(number) => {
-                    while self.ordered.front().is_some_and(|(ordered, _)| *ordered <= number) {
-                        let (_, since) = self.ordered.pop_front().expect("it was just looked at");
+                    while let Some(step) = self.ordered.pop_front_if(|(ordered, ..)| *ordered <= number) {
+                        let (_, since, reset) = step;
                         self.shared.metrics.commit_duration.record(since.elapsed());
+                        reset.into_iter().for_each(|index| order(self.orders, Order::Promote(index)));
                     }
                     self.replica.persisted(number);
                 }
+                Report::Part(part) => self.take_part(part),
                 Report::Snapshot(true) => self.replica.snapshot_saved(),
                 Report::Snapshot(false) => self.replica.snapshot_failed(),
             }
@@ -129,6 +134,38 @@ impl Turn<'_> {
         any
     }
 
+    fn take_part(&mut self, part: Part) {
+        self.parts -= 1;
+        match part {
+            Part::Read(wanted, read) => self.replica.chunk_read(wanted, read.map(|read| *read)),
+            Part::Stored(image, have) => self.replica.chunk_stored(image, have),
+            Part::Received(image, loaded) => {
+                let (meta, ledger) = *loaded;
+                self.replica.image_received(image, meta, ledger);
+            }
+            Part::Failed => {}
+        }
+    }
+
+    /// Carries out what the replica wants of snapshots and peers.
+    fn act_for_peers(&mut self) {
+        let actions = &mut self.actions;
+        let reads = actions.chunk_reads.drain(..).map(Order::Read);
+        for part in reads.chain(actions.chunk_writes.drain(..).map(Order::Write)) {
+            // What is not done now is asked for again.
+            if self.parts < PARTS_MAX {
+                self.parts += 1;
+                order(self.orders, part);
+            }
+        }
+        for envelope in actions.messages.drain(..) {
+            tracing::debug!(to = envelope.to, "a message goes nowhere: this node has no peers");
+        }
+        if let Some(reason) = actions.stop {
+            stop_for(self.shared, reason);
+        }
+    }
+
     /// Carries out what the replica wants. Whether there was anything.
     fn act(&mut self) -> bool {
         let shared = self.shared;
@@ -136,7 +173,10 @@ impl Turn<'_> {
         let any = !actions.appends.is_empty() || !actions.settled.is_empty() || actions.applied > 0;
         for (number, step) in actions.appends.drain(..) {
             failpoint::reach(Point::ReplicaOrdered);
-            self.ordered.push_back((number, Instant::now()));
+            let reset = step.reset.map(|(index, _)| index);
+            // Before anything that could make the file go.
+            reset.into_iter().for_each(|index| order(self.orders, Order::Pin(index)));
+            self.ordered.push_back((number, Instant::now(), reset));
             shared.appends.push((number, step)).expect("fewer steps are under way than the queue holds");
             shared.wal.wake();
         }
@@ -158,10 +198,11 @@ impl Turn<'_> {
                 net.wake.notify_one();
             }
         }
-        if let Some(snapshot) = actions.snapshot.take() {
+        if let Some((meta, image)) = actions.snapshot.take() {
             failpoint::reach(Point::SnapshotFrozen);
-            self.images.send(snapshot).expect("the snapshot thread lives as long as this one");
+            order(self.orders, Order::Save(meta, image));
         }
+        self.act_for_peers();
         any
     }
 

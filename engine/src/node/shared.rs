@@ -7,10 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
+use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use sluice_core::board::Board;
 use sluice_core::flight::Flight;
-use sluice_core::replica::disk::Append;
+use sluice_core::ledger::Ledger;
+use sluice_core::replica::disk::{Append, SnapshotMeta};
+use sluice_core::replica::peer::ImageId;
+use sluice_core::replica::{ChunkRead, StopReason};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -49,6 +53,9 @@ pub(crate) struct NetHandle {
 /// The exit code of a process that gave up; the same as of any internal failure.
 const GAVE_UP: i32 = 70;
 
+/// The exit code of a process whose data directory is of no use to its cluster; the same as of a start that is refused.
+const REFUSED: i32 = 4;
+
 /// What a thread tells the replica thread.
 #[derive(Debug)]
 pub(crate) enum Report {
@@ -56,6 +63,21 @@ pub(crate) enum Report {
     Persisted(u64),
     /// The snapshot is durable, or not.
     Snapshot(bool),
+    /// A part of a snapshot file was dealt with.
+    Part(Part),
+}
+
+/// What became of a part of a snapshot file.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// It was read for a peer, if it could be.
+    Read(ChunkRead, Option<Box<(ImageId, SnapshotMeta, Bytes)>>),
+    /// So much of a peer's file is there.
+    Stored(ImageId, u64),
+    /// A peer's file is whole, durable and loaded.
+    Received(ImageId, Box<(SnapshotMeta, Ledger)>),
+    /// It could not be written.
+    Failed,
 }
 
 /// See the module.
@@ -88,6 +110,12 @@ impl Shared {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Tells the replica thread.
+    pub(crate) fn report(&self, report: Report) {
+        self.reports.push(report).expect("there are fewer steps and parts under way than the queue holds");
+        self.replica.wake();
+    }
+
     pub(crate) fn is_drained(&self) -> bool {
         self.drained.load(Ordering::Acquire)
     }
@@ -100,4 +128,16 @@ pub(crate) fn give_up(shared: &Shared, what: &str) -> ! {
     tracing::error!("{what}; this process stops serving now and must be restarted");
     eprintln!("sluice: {what}; this process stops serving now and must be restarted");
     std::process::exit(GAVE_UP)
+}
+
+/// Ends the process because the replica must not go on. Unless its disk failed, a restart on the same directory would end
+/// in the same way: the reason says what to do instead.
+pub(crate) fn stop_for(shared: &Shared, reason: StopReason) -> ! {
+    if reason == StopReason::DiskFailed {
+        give_up(shared, &reason.to_string());
+    }
+    shared.health.poison(reason.to_string());
+    tracing::error!("{reason}; this process stops serving now");
+    eprintln!("sluice: {reason}; this process stops serving now");
+    std::process::exit(REFUSED)
 }

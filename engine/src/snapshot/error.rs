@@ -31,6 +31,14 @@ pub enum SnapshotError {
         /// What there is.
         found: String,
     },
+    /// The log goes on from a received snapshot that is not there.
+    #[error("the log goes on from a snapshot that a peer sent, at entry {index}, and it is missing from {}: {ADVICE}", .dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+        /// The snapshot's index.
+        index: u64,
+    },
     /// It belongs to another cluster.
     #[error("snapshot {} belongs to cluster {found}, not to {expected}: it was copied here by mistake", .file.display())]
     WrongCluster {

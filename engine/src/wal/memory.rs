@@ -21,6 +21,7 @@ struct Contents {
     entries: Vec<LogEntry>,
     end_index: u64,
     compact_to: u64,
+    log_base: u64,
     /// Appends that still succeed; `None` = all.
     appends_left: Option<u64>,
 }
@@ -42,6 +43,7 @@ impl MemoryDisk {
             entries: contents.entries.clone(),
             first_index,
             compact_to: contents.compact_to,
+            log_base: contents.log_base,
         };
         (MemoryStore { disk: self.clone(), poisoned: false }, recovered)
     }
@@ -58,6 +60,12 @@ impl Contents {
     }
 
     fn apply(&mut self, step: &Append) {
+        if let Some((index, _)) = step.reset {
+            let fixed = self.hard_state.commit.max(self.compact_to);
+            assert!(index >= fixed, "a reset to {index} would take back what is committed");
+            self.entries.clear();
+            (self.log_base, self.end_index, self.compact_to) = (index, index, index);
+        }
         self.compact_to = self.compact_to.max(step.compact_to);
         self.end_index = self.end_index.max(self.compact_to);
         if let Some(hard_state) = step.hard_state {

@@ -47,7 +47,8 @@ pub trait LogStore: Send {
     ///
     /// A large step may be cut into several durable ones. A crash between them leaves a state that raft could have
     /// reached by itself: the term and the vote are in the first, the commit index never exceeds what is stored, and
-    /// an old suffix is gone before anything replaces it.
+    /// an old suffix is gone before anything replaces it. A reset happens in one of them: before it the old log is
+    /// found, of which the end may be missing as far as the snapshot reaches, and from it on nothing of the old log.
     ///
     /// # Errors
     /// [`StoreError`]; the store is poisoned by it. A failed sync is never tried again: the kernel may have dropped
@@ -55,7 +56,8 @@ pub trait LogStore: Send {
     ///
     /// # Panics
     /// If the step breaks raft's own rules: entries that are not contiguous, leave a gap, replace what is committed,
-    /// or exceed [`ENTRY_DATA_MAX`]; a term that falls; a second vote in one term.
+    /// or exceed [`ENTRY_DATA_MAX`]; a term that falls; a second vote in one term; a reset to what lies before the
+    /// commit index.
     fn append(&mut self, step: &Append) -> Result<Appended, StoreError>;
 
     /// Brings the fence up to what was acknowledged, if it lags.
@@ -98,6 +100,8 @@ pub struct Recovered {
     pub first_index: u64,
     /// Everything up to here is in a durable snapshot. 0 = nothing.
     pub compact_to: u64,
+    /// The index of the received snapshot that the log was last reset to; 0 = never. All entries lie behind it.
+    pub log_base: u64,
 }
 
 /// What is checked of all records at open, without files: keys with their records, in the order of the keys, against the

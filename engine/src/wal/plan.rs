@@ -43,6 +43,8 @@ pub(super) struct Book {
 /// An append that is being cut.
 pub(super) struct Pending<'a> {
     append: &'a Append,
+    /// What the log is to be reset to, until that is done.
+    reset: Option<State>,
     rest: &'a [LogEntry],
     finished: bool,
 }
@@ -64,21 +66,29 @@ impl Book {
     /// The first index of the log, `end_index + 1` if it has no entries.
     pub(super) fn first_index(&self) -> u64 {
         match self.runs.back() {
-            Some(run) if *run.end() == self.state.end_index => *run.start(),
+            // What waits for removal below the base may adjoin what stands above it.
+            Some(run) if *run.end() == self.state.end_index => (*run.start()).max(self.state.base + 1),
             _ => self.state.end_index + 1,
         }
     }
 
-    /// The last entry that stays, if this append replaces any.
+    /// The last index that stays, if this append removes or replaces what is stored behind it.
     pub(super) fn cut_by(&self, append: &Append) -> Option<u64> {
-        let first = append.entries.first()?.index;
-        (first <= self.state.end_index).then(|| first - 1)
+        let keep = match append.reset {
+            Some((index, _)) => index,
+            None => append.entries.first()?.index - 1,
+        };
+        (keep < self.state.end_index).then_some(keep)
     }
 
     /// Begins an append.
     pub(super) fn begin<'a>(&mut self, append: &'a Append) -> Pending<'a> {
-        begin(&mut self.state, append);
-        Pending { append, rest: &append.entries, finished: false }
+        let begun = begin(&self.state, append);
+        let reset = append.reset.map(|_| begun);
+        if reset.is_none() {
+            self.state = begun;
+        }
+        Pending { append, reset, rest: &append.entries, finished: false }
     }
 
     /// The next step of an append; `None` when there is no more.
@@ -86,21 +96,22 @@ impl Book {
         if pending.finished {
             return None;
         }
-        let mut entries = chunk(pending.rest);
+        let entries = chunk(pending.rest);
         let mut removes = Vec::new();
-        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
-            let stale = self.state.end_index.saturating_sub(last.index);
+        let written = entries.first().zip(entries.last()).map(|(first, last)| (first.index, last.index));
+        let emptied = pending.reset.map(|reset| (reset.end_index + 1, reset.end_index));
+        if let Some((first, last)) = written.or(emptied) {
+            let stale = self.state.end_index.saturating_sub(last);
             if stale > STEP_REMOVES_MAX as u64 {
-                // Too long for one batch: the suffix is shortened from its end, so that what is left is always the
-                // beginning of the log that was.
-                let keep = self.state.end_index - STEP_REMOVES_MAX as u64;
-                removes.extend(keep + 1..=self.state.end_index);
-                self.cut_behind(keep);
-                entries = &[];
-            } else {
-                removes.extend(last.index + 1..=self.state.end_index);
-                self.cut_behind(first.index - 1);
-                self.stored(first.index..=last.index);
+                return Some(self.shorten(pending));
+            }
+            removes.extend(last + 1..=self.state.end_index);
+            self.cut_behind(first - 1);
+            if let Some(reset) = pending.reset.take() {
+                self.state = State { step: self.state.step, ..reset };
+            }
+            if written.is_some() {
+                self.stored(first..=last);
             }
         }
         pending.rest = &pending.rest[entries.len()..];
@@ -108,6 +119,20 @@ impl Book {
         self.remove_front(&mut removes, entries);
         advance(&mut self.state, pending.append, entries);
         Some(Step { removes, entries, state: self.state })
+    }
+
+    /// A step for a suffix that is too long for one batch: it is shortened from its end, so that what is left is always
+    /// the beginning of the log that was.
+    fn shorten<'a>(&mut self, pending: &Pending<'a>) -> Step<'a> {
+        let (end, commit) = (self.state.end_index, self.state.hard.commit);
+        let keep = end - STEP_REMOVES_MAX as u64;
+        let mut removes: Vec<u64> = (keep + 1..=end).collect();
+        self.cut_behind(keep);
+        self.remove_front(&mut removes, &[]);
+        advance(&mut self.state, pending.append, &[]);
+        // What has been committed since is what takes the suffix's place, and not what is left of it.
+        self.state.hard.commit = commit;
+        Step { removes, entries: &[], state: self.state }
     }
 
     fn stored(&mut self, keys: RangeInclusive<u64>) {
@@ -141,12 +166,22 @@ impl Book {
     }
 }
 
-/// Begins an append: what it does to the state before any of its entries is stored.
-pub(super) fn begin(state: &mut State, append: &Append) {
-    state.compact_to = state.compact_to.max(append.compact_to);
-    // A snapshot from the leader that reaches further than the log: what comes next follows the snapshot.
-    state.end_index = state.end_index.max(state.compact_to);
-    assert_sound(state, append);
+/// Begins an append: what it makes of the state before any of its entries is stored.
+pub(super) fn begin(state: &State, append: &Append) -> State {
+    let mut begun = *state;
+    if let Some((index, term)) = append.reset {
+        let term_max = append.hard_state.unwrap_or(state.hard).term;
+        assert!(term <= term_max, "the snapshot at {index} is of a term not yet stored");
+        let fixed = state.hard.commit.max(state.compact_to);
+        assert!(index > 0 && index >= fixed, "a reset to {index} would take back what is committed");
+        (begun.base, begun.end_index) = (index, index);
+        begun.compact_to = index;
+    }
+    begun.compact_to = begun.compact_to.max(append.compact_to);
+    // A snapshot that reaches further than the log: what comes next follows the snapshot.
+    begun.end_index = begun.end_index.max(begun.compact_to);
+    assert_sound(&begun, append);
+    begun
 }
 
 /// The next step's state, which stores these entries of the append.
@@ -291,10 +326,70 @@ mod tests {
             };
             assert_eq!(sound.recovered.entries, expected);
             assert_eq!(sound.recovered.hard_state.term, 2);
+            // Of what is replaced nothing may pass for committed, though its place is.
+            let commit = if step.entries.is_empty() { 20 } else { end as u64 };
+            assert_eq!(sound.recovered.hard_state.commit, commit);
             ends.push(end);
         });
         // 100 to 52 in steps of sixteen: the first 32 new entries overwrite the rest. Then the other eight.
         assert_eq!(ends, [84, 68, 52, 60]);
+    }
+
+    /// At every step: the old log or the beginning of it, as far as the snapshot at least, of which nothing is committed
+    /// that was not; or the new one and nothing of the old.
+    #[test]
+    fn a_reset_is_one_step_and_what_lies_behind_it_goes_first() {
+        for (old_end, index, count) in [
+            (0, 30, 0),
+            (20, 30, 0),
+            (20, 30, 70),
+            (30, 30, 3),
+            (40, 30, 0),
+            (100, 30, 0),
+            (100, 30, 5),
+            (100, 30, 90),
+        ] {
+            let mut disk = Disk::default();
+            let old = entries(1, old_end, 1, 10);
+            disk.append(&append(old.clone(), 1, old_end.min(20)), |_, _| {});
+            let before = disk.book.state().hard;
+            let new = entries(index + 1, index + count, 3, 10);
+            let reset = Append {
+                reset: Some((index, 2)),
+                compact_to: index,
+                ..append(new.clone(), 3, index + count)
+            };
+            let mut ends = Vec::new();
+            disk.append(&reset, |step, Sound { recovered, .. }| {
+                let end = step.state.end_index;
+                assert_eq!((recovered.hard_state.term, recovered.hard_state.vote), (3, 1));
+                if recovered.log_base == 0 {
+                    assert!(end >= index && recovered.compact_to == 0);
+                    assert_eq!(recovered.entries, old[..usize::try_from(end).unwrap()]);
+                    assert_eq!(recovered.hard_state.commit, before.commit);
+                } else {
+                    assert_eq!((recovered.log_base, recovered.compact_to), (index, index));
+                    assert_eq!(recovered.first_index, index + 1);
+                    assert_eq!(recovered.entries, new[..usize::try_from(end - index).unwrap()]);
+                    assert_eq!(recovered.hard_state.commit, end);
+                }
+                ends.push((end, recovered.log_base > 0));
+            });
+            assert_eq!(*ends.last().unwrap(), (index + count, true));
+            if (old_end, count) == (100, 5) {
+                assert_eq!(ends, [(84, false), (68, false), (52, false), (36, false), (35, true)]);
+            }
+            // What is left of the old log goes beside whatever else is done.
+            for next in index + count + 1..=index + count + 10 {
+                disk.append(&append(entries(next, next, 3, 10), 3, index + count), |_, sound| {
+                    assert_eq!(sound.recovered.first_index, index + 1);
+                });
+            }
+            assert_eq!(
+                disk.records.len() as u64,
+                count + 10 + u64::from(disk.records.contains_key(&STATE_KEY))
+            );
+        }
     }
 
     #[test]

@@ -13,8 +13,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::ENTRY_DATA_MAX;
 
-/// The format this build writes.
-pub const FORMAT: u8 = 1;
+/// The newest format that this build reads. It has the base of a log that was reset between header and data.
+pub const FORMAT: u8 = 2;
+
+/// The format of a log that was never reset: older builds read it, so it is written for as long as that is so.
+const FORMAT_WITHOUT_BASE: u8 = 1;
 
 /// Bytes in front of an entry's data.
 pub const HEADER_LEN: usize = size_of::<Header>();
@@ -78,6 +81,9 @@ pub struct State {
     pub compact_to: u64,
     /// Raft's hard state.
     pub hard: HardState,
+    /// The index of the received snapshot that the log was last reset to; 0 = never. Whatever is stored up to here is
+    /// of a log that is not this one.
+    pub base: u64,
 }
 
 impl From<&State> for StateBytes {
@@ -104,6 +110,8 @@ impl From<&StateBytes> for State {
                 vote: bytes.hard_vote.get(),
                 commit: bytes.hard_commit.get(),
             },
+            // Stands elsewhere, if there is one.
+            base: 0,
         }
     }
 }
@@ -113,9 +121,33 @@ impl State {
     pub(super) fn could_be_left(&self) -> bool {
         let counts = [self.end_index, self.step, self.hard.term];
         self.step != 0
+            && self.base <= self.compact_to
             && self.compact_to <= self.end_index
             && self.hard.commit <= self.end_index
             && counts.iter().all(|count| *count <= COUNT_MAX)
+    }
+
+    /// The format in which it is written.
+    pub(super) fn format(&self) -> u8 {
+        if self.base == 0 { FORMAT_WITHOUT_BASE } else { FORMAT }
+    }
+
+    /// Bytes between a header and what follows it.
+    pub(super) fn base_len(&self) -> usize {
+        if self.base == 0 { 0 } else { size_of::<U64>() }
+    }
+
+    /// Writes the base behind a header, if there is one.
+    pub(super) fn put_base(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.base.to_le_bytes()[..self.base_len()]);
+    }
+
+    /// Takes the base off what stands behind a header. What follows it; `None` unless it is what this format is for.
+    pub(super) fn take_base<'a>(&mut self, format: u8, behind: &'a [u8]) -> Option<&'a [u8]> {
+        let len = if format == FORMAT { size_of::<U64>() } else { 0 };
+        let (base, rest) = behind.split_at_checked(len)?;
+        self.base = base.first_chunk().map_or(0, |base| u64::from_le_bytes(*base));
+        (self.format() == format).then_some(rest)
     }
 }
 
@@ -163,7 +195,7 @@ pub fn encode_state(state: &State) -> Vec<u8> {
 
 fn encode(kind: u8, index: u64, term: u64, data: &[u8], state: &State) -> (Vec<u8>, u32) {
     let header = Header {
-        version: FORMAT,
+        version: state.format(),
         kind,
         reserved: U16::ZERO,
         crc: U32::ZERO,
@@ -171,8 +203,9 @@ fn encode(kind: u8, index: u64, term: u64, data: &[u8], state: &State) -> (Vec<u
         term: U64::new(term),
         state: state.into(),
     };
-    let mut bytes = Vec::with_capacity(HEADER_LEN + data.len());
+    let mut bytes = Vec::with_capacity(HEADER_LEN + state.base_len() + data.len());
     bytes.extend_from_slice(header.as_bytes());
+    state.put_base(&mut bytes);
     bytes.extend_from_slice(data);
     let crc = checksum(&bytes);
     bytes[CRC_AT..CRC_END].copy_from_slice(&crc.to_le_bytes());
@@ -184,7 +217,7 @@ fn encode(kind: u8, index: u64, term: u64, data: &[u8], state: &State) -> (Vec<u
 /// # Errors
 /// [`RecordError`] if the bytes are of a later version or not what was written.
 pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
-    let Ok((header, data)) = Header::read_from_prefix(bytes) else {
+    let Ok((header, behind)) = Header::read_from_prefix(bytes) else {
         return Err(RecordError::Damaged("shorter than its header"));
     };
     // The version comes first: a later format may have its checksum elsewhere.
@@ -201,10 +234,10 @@ pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
         STATE => RecordKind::State,
         _ => return Err(RecordError::Damaged("its kind is unknown")),
     };
-    if header.version != FORMAT || header.reserved != U16::ZERO {
+    let mut state = State::from(&header.state);
+    let (Some(data), U16::ZERO) = (state.take_base(header.version, behind), header.reserved) else {
         return Err(RecordError::Damaged("its version or a reserved byte is wrong"));
-    }
-    let state = State::from(&header.state);
+    };
     if !could_be_written(&header, &state, kind, data) {
         return Err(RecordError::Damaged("its numbers contradict each other"));
     }
@@ -224,7 +257,10 @@ fn could_be_written(header: &Header, state: &State, kind: RecordKind, data: &[u8
     let is_of_its_kind = match kind {
         RecordKind::State => index == state.end_index && term == 0 && data.is_empty(),
         RecordKind::Entry(_) => {
-            (1..=state.end_index).contains(&index) && term <= state.hard.term && data.len() <= ENTRY_DATA_MAX
+            index > state.base
+                && index <= state.end_index
+                && term <= state.hard.term
+                && data.len() <= ENTRY_DATA_MAX
         }
     };
     is_of_its_kind && state.could_be_left()
@@ -242,7 +278,12 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        State { step: 7, end_index: 12, compact_to: 3, hard: HardState { term: 5, vote: 2, commit: 9 } }
+        let hard = HardState { term: 5, vote: 2, commit: 9 };
+        State { step: 7, end_index: 12, compact_to: 3, hard, base: 0 }
+    }
+
+    fn reset() -> State {
+        State { base: 2, ..state() }
     }
 
     fn entry() -> LogEntry {
@@ -259,30 +300,39 @@ mod tests {
         }
         expected.extend_from_slice(b"abc");
         assert_eq!(bytes, expected);
+
+        let (bytes, crc) = encode_entry(&entry(), &reset());
+        expected.splice(..8, [[2, 1, 0, 0], crc.to_le_bytes()].concat());
+        expected.splice(72..72, 2_u64.to_le_bytes());
+        assert_eq!(bytes, expected);
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let (bytes, crc) = encode_entry(&entry(), &state());
-        let record = decode(&bytes).unwrap();
-        assert_eq!(record.kind, RecordKind::Entry(EntryKind::Membership));
-        assert_eq!((record.index, record.term, record.crc), (11, 4, crc));
-        assert_eq!((record.data.as_ref(), record.state), (b"abc".as_slice(), state()));
+        for state in [state(), reset()] {
+            let (bytes, crc) = encode_entry(&entry(), &state);
+            let record = decode(&bytes).unwrap();
+            assert_eq!(record.kind, RecordKind::Entry(EntryKind::Membership));
+            assert_eq!((record.index, record.term, record.crc), (11, 4, crc));
+            assert_eq!((record.data.as_ref(), record.state), (b"abc".as_slice(), state));
 
-        let record = decode(&encode_state(&state())).unwrap();
-        assert_eq!((record.kind, record.index, record.term), (RecordKind::State, 12, 0));
+            let record = decode(&encode_state(&state)).unwrap();
+            assert_eq!((record.kind, record.index, record.term), (RecordKind::State, 12, 0));
+            assert_eq!(record.state, state);
+        }
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
-        let (bytes, _) = encode_entry(&entry(), &state());
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut flipped = bytes.clone();
-                flipped[at] ^= 1 << bit;
-                assert!(decode(&flipped).is_err(), "byte {at} bit {bit}");
+        for (bytes, _) in [encode_entry(&entry(), &state()), encode_entry(&entry(), &reset())] {
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut flipped = bytes.clone();
+                    flipped[at] ^= 1 << bit;
+                    assert!(decode(&flipped).is_err(), "byte {at} bit {bit}");
+                }
+                assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
             }
-            assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
         }
     }
 
@@ -313,10 +363,19 @@ mod tests {
             with(|state| state.compact_to = 13),
             with(|state| state.hard.commit = 13),
             with(|state| state.hard.term = u64::MAX),
+            with(|state| state.base = 4),
         ] {
             refused(encode_entry(&entry, &state).0);
             refused(encode_state(&state));
         }
+        // Below the base there is nothing of this log.
+        refused(encode_entry(&LogEntry { index: 2, ..entry.clone() }, &reset()).0);
+        // And a base of 0 is not written.
+        let mut bytes = encode_entry(&LogEntry { data: Bytes::from_static(&[0; 8]), ..entry }, &state()).0;
+        bytes[0] = FORMAT;
+        let crc = checksum(&bytes).to_le_bytes();
+        bytes[CRC_AT..CRC_END].copy_from_slice(&crc);
+        assert_eq!(decode(&bytes), Err(RecordError::Damaged("its version or a reserved byte is wrong")));
     }
 
     #[test]

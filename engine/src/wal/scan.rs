@@ -100,6 +100,7 @@ pub(super) fn scan<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         entries: live.iter().map(|s| s.entry.clone()).collect(),
         first_index: live.first().map_or(state.end_index + 1, |s| s.entry.index),
         compact_to: state.compact_to,
+        log_base: state.base,
     };
     let book = Book::recovered(state, stored.iter().map(|s| s.entry.index));
     Ok(Sound { book, recovered, mark })
@@ -125,8 +126,10 @@ fn read(key: &[u8], value: &[u8]) -> Result<(State, Option<Stored>), Refusal> {
     }
 }
 
-/// The contiguous entries that end where the log ends. Below the compaction point holes are the work of removal.
+/// The contiguous entries that end where the log ends. Below the compaction point holes are the work of removal, and
+/// below the base waits what was stored before the log was reset.
 fn live_part<'a>(stored: &'a [Stored], state: &State) -> Result<&'a [Stored], Refusal> {
+    let stored = &stored[stored.partition_point(|s| s.entry.index <= state.base)..];
     let last = stored.last().map_or(0, |s| s.entry.index);
     if last > state.end_index {
         return damaged(format!("entry {last} lies behind the end of the log, {}", state.end_index));
@@ -206,7 +209,7 @@ mod tests {
 
     fn state(step: u64) -> State {
         let hard = HardState { term: step.div_ceil(2), vote: 1, commit: 4 };
-        State { step, end_index: 4 + step, compact_to: 6.min(4 + step), hard }
+        State { step, end_index: 4 + step, compact_to: 6.min(4 + step), hard, base: 0 }
     }
 
     fn record_of(step: u64, index: u64, term: u64) -> (Vec<u8>, Vec<u8>) {

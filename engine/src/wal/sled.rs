@@ -153,7 +153,7 @@ impl SledStore {
             batch.remove(&record::key(*index));
         }
         let mark = &mut self.keeper.mark;
-        let end_moved = mark.index != step.state.end_index;
+        let end_moved = mark.index != step.state.end_index || step.state.base == step.state.end_index;
         mark.step = step.state.step;
         mark.compact_to = step.state.compact_to;
         if step.entries.is_empty() {

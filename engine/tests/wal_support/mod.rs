@@ -5,7 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -52,16 +52,25 @@ pub(crate) fn fresh(data_dir: &Path, backend: Backend) -> Box<dyn LogStore> {
 
 /// Copies the files as they are at this moment: what a process that is killed now leaves behind.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
+    // The thread that makes room may rename or remove a file meanwhile. A crash knows no meanwhile: then once more.
+    while let Err(error) = try_copy_dir(from, to) {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+fn try_copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for item in fs::read_dir(from)? {
+        let item = item?;
         let target = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
+        if item.file_type()?.is_dir() {
             copy_dir(&item.path(), &target);
         } else {
-            fs::copy(item.path(), target).unwrap();
+            fs::copy(item.path(), target)?;
         }
     }
+    Ok(())
 }
 
 /// Closes a store of any kind.
@@ -101,7 +110,7 @@ pub(crate) fn same(found: &Recovered, model: &Recovered) -> bool {
 
 /// Writes a line to whoever started this process.
 pub(crate) fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     writeln!(out, "{text}").unwrap();
     out.flush().unwrap();
 }

@@ -41,7 +41,7 @@ fn plant() {
         keep("snapshot", 10 + usize::from(mode), &[mode; 200]);
     }
     let hard = HardState { term: 5, vote: 2, commit: 9 };
-    let state = State { step: 7, end_index: 12, compact_to: 3, hard };
+    let state = State { step: 7, end_index: 12, compact_to: 3, hard, base: 0 };
     let data = b"data".as_slice().into();
     let entry = LogEntry { index: 11, term: 4, kind: EntryKind::Normal, data };
     keep("wal", 0, &[&[0], record::encode_entry(&entry, &state).0.as_slice()].concat());

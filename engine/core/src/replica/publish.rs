@@ -164,10 +164,7 @@ pub(super) fn settle(flight: &mut Flight, answers: Vec<Answer>, gate: Option<&Ga
     let Load::Commands(group) = &flight.load else { unreachable!("only commands are proposed") };
     let took = |answer: &Answer| matches!(answer.status(), Some(Status::Reserved | Status::Done));
     if let Some(gate) = gate {
-        let own = flight
-            .gate
-            .as_ref()
-            .is_some_and(|mine| std::ptr::eq(&**mine, gate) || fault::is_on(Mutant::TokensAcrossTerms));
+        let own = flight.gate.as_ref().is_some_and(|mine| std::ptr::eq(&**mine, gate));
         match group {
             Group::Reserve(items) => {
                 for (at, (item, answer)) in items.iter().zip(&answers).enumerate() {

@@ -86,7 +86,7 @@ impl Replica {
         let applied = self.ledger.index();
         let rounds = &self.publisher.board().rounds;
         self.rounds_due.retain(|(number, index)| {
-            let is_due = *index <= applied || fault::is_on(Mutant::RoundBeforeApplied);
+            let is_due = *index <= applied;
             if is_due {
                 rounds.confirm(*number);
             }

@@ -12,10 +12,11 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::super::ENTRY_DATA_MAX;
-use super::super::record::{State, StateBytes};
+use super::super::record::{self, State, StateBytes};
 
-/// The format this build writes.
-pub const FORMAT: u8 = 1;
+/// The newest format that this build reads. It has the base of a log that was reset between header and entries; without
+/// one the format is written that older builds read.
+pub const FORMAT: u8 = record::FORMAT;
 
 /// Frames begin at multiples of this: the unit in which the kernel writes.
 pub const PAGE_LEN: usize = 4096;
@@ -109,16 +110,17 @@ pub enum Found {
     Newer(u8),
 }
 
-/// Bytes that a frame of these entries will occupy, padding included.
-pub fn padded_len(entries: &[LogEntry]) -> usize {
+/// Bytes that a frame of these entries will occupy in a log of this state, padding included.
+pub fn padded_len(entries: &[LogEntry], state: &State) -> usize {
     let body: usize = entries.iter().map(|entry| ENTRY_HEADER_LEN + entry.data.len()).sum();
-    (HEADER_LEN + body).next_multiple_of(PAGE_LEN)
+    (HEADER_LEN + state.base_len() + body).next_multiple_of(PAGE_LEN)
 }
 
 /// Writes a frame into `buffer`, over whatever it held. Returns the frame's checksum.
 pub fn encode(buffer: &mut Vec<u8>, place: &Place, entries: &[LogEntry], state: &State) -> u32 {
     buffer.clear();
     buffer.resize(HEADER_LEN, 0);
+    state.put_base(buffer);
     for entry in entries {
         let header = EntryHeader {
             term: U64::new(entry.term),
@@ -134,7 +136,7 @@ pub fn encode(buffer: &mut Vec<u8>, place: &Place, entries: &[LogEntry], state: 
     buffer.resize(len.next_multiple_of(PAGE_LEN), PADDING);
     let mut header = Header {
         magic: MAGIC,
-        version: FORMAT,
+        version: state.format(),
         reserved: [0; 3],
         crc: U32::ZERO,
         body_crc: U32::new(body_crc),
@@ -168,7 +170,7 @@ pub fn decode(bytes: &[u8], place: &Place) -> Found {
         return Found::Newer(header.version);
     }
     let crc = header_crc(&header, place.salt);
-    if header.magic != MAGIC || header.version != FORMAT || header.crc.get() != crc {
+    if header.magic != MAGIC || header.version == 0 || header.crc.get() != crc {
         return Found::Damaged("the header of a frame is not what was written");
     }
     if header.segment.get() != place.segment || header.at.get() != place.at {
@@ -194,8 +196,9 @@ pub fn decode(bytes: &[u8], place: &Place) -> Found {
     if blanks(&padded[SECTOR_LEN..]) != header.blanks.get() {
         return Found::Damaged("a frame says wrongly how many of its sectors are blank");
     }
-    let state = State::from(&header.state);
-    match read_entries(&padded[HEADER_LEN..len], &header) {
+    let mut state = State::from(&header.state);
+    let body = state.take_base(header.version, &padded[HEADER_LEN..len]);
+    match body.and_then(|body| read_entries(body, &header)) {
         Some(entries) if could_be_written(&header, &state, &entries) => {
             Found::Whole(Frame { state, entries, crc, padded_len })
         }
@@ -207,7 +210,9 @@ pub fn decode(bytes: &[u8], place: &Place) -> Found {
 fn could_be_written(header: &Header, state: &State, entries: &[LogEntry]) -> bool {
     let ends_there = match entries.last() {
         Some(last) => {
-            header.first_index != U64::ZERO && last.index == state.end_index && last.term <= state.hard.term
+            header.first_index.get() > state.base
+                && last.index == state.end_index
+                && last.term <= state.hard.term
         }
         None => header.first_index == U64::ZERO,
     };
@@ -277,7 +282,12 @@ mod tests {
     const PLACE: Place = Place { salt: 0x5a17, segment: 3, at: 8192, previous: Some(77) };
 
     fn state() -> State {
-        State { step: 7, end_index: 12, compact_to: 3, hard: HardState { term: 5, vote: 2, commit: 9 } }
+        let hard = HardState { term: 5, vote: 2, commit: 9 };
+        State { step: 7, end_index: 12, compact_to: 3, hard, base: 0 }
+    }
+
+    fn reset() -> State {
+        State { base: 2, ..state() }
     }
 
     fn entries(data: &[&[u8]]) -> Vec<LogEntry> {
@@ -293,18 +303,27 @@ mod tests {
     }
 
     fn frame(entries: &[LogEntry]) -> (Vec<u8>, u32) {
+        frame_in(entries, &state())
+    }
+
+    fn frame_in(entries: &[LogEntry], state: &State) -> (Vec<u8>, u32) {
         let mut bytes = vec![9; 3];
-        let crc = encode(&mut bytes, &PLACE, entries, &state());
-        assert_eq!(bytes.len(), padded_len(entries));
+        let crc = encode(&mut bytes, &PLACE, entries, state);
+        assert_eq!(bytes.len(), padded_len(entries, state));
         (bytes, crc)
     }
 
     #[test]
     fn the_bytes_are_the_documented_ones() {
-        let (bytes, crc) = frame(&entries(&[b"abc"]));
-        let body = [&4_u64.to_le_bytes()[..], &3_u32.to_le_bytes(), &[1, 0, 0, 0], b"abc"].concat();
-        let mut expected = b"SLFR\x01\0\0\0".to_vec();
-        for number in [crc, crc32fast::hash(&body), 104 + 19, 1, 0, 77] {
+        let entry = [&4_u64.to_le_bytes()[..], &3_u32.to_le_bytes(), &[1, 0, 0, 0], b"abc"].concat();
+        is_documented(&state(), b"SLFR\x01\0\0\0", &entry);
+        is_documented(&reset(), b"SLFR\x02\0\0\0", &[&2_u64.to_le_bytes(), entry.as_slice()].concat());
+    }
+
+    fn is_documented(state: &State, begins: &[u8], body: &[u8]) {
+        let (bytes, crc) = frame_in(&entries(&[b"abc"]), state);
+        let mut expected = begins.to_vec();
+        for number in [crc, crc32fast::hash(body), 104 + body.len() as u32, 1, 0, 77] {
             expected.extend_from_slice(&number.to_le_bytes());
         }
         for number in [3_u64, 8192, 11, 7, 12, 3, 5, 2, 9] {
@@ -313,7 +332,7 @@ mod tests {
         let salted =
             [&0x5a17_u64.to_le_bytes()[..], &expected[..CRC_AT], &expected[CRC_END..HEADER_LEN]].concat();
         assert_eq!(crc, crc32fast::hash(&salted));
-        expected.extend_from_slice(&body);
+        expected.extend_from_slice(body);
         expected.resize(PAGE_LEN, PADDING);
         assert_eq!(bytes, expected);
     }
@@ -322,6 +341,11 @@ mod tests {
     fn what_is_written_is_read() {
         for data in [&[][..], &[b"".as_slice(), b"x"], &[&[0; 60_000], &[1; 65_536]]] {
             let entries = entries(data);
+            let (mut bytes, crc) = frame_in(&entries, &reset());
+            let padded_len = bytes.len();
+            bytes.resize(padded_len + PAGE_LEN, 0);
+            let expected = Frame { state: reset(), entries: entries.clone(), crc, padded_len };
+            assert_eq!(decode(&bytes, &PLACE), Found::Whole(expected));
             let (mut bytes, crc) = frame(&entries);
             let padded_len = bytes.len();
             bytes.resize(padded_len + PAGE_LEN, 0);
@@ -393,6 +417,9 @@ mod tests {
             mend(&mut bytes);
             assert!(matches!(decode(&bytes, &PLACE), Found::Damaged(_)), "byte {at}");
         }
+        // Entries at the base or before it.
+        let (bytes, _) = frame_in(&entries, &State { base: 11, compact_to: 11, ..state() });
+        assert!(matches!(decode(&bytes, &PLACE), Found::Damaged(_)));
     }
 
     #[test]

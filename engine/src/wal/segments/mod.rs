@@ -137,17 +137,21 @@ impl SegmentStore {
     }
 
     fn try_append(&mut self, append: &Append) -> Result<Appended, StoreError> {
-        let end_before = self.state.end_index;
-        let compacts = append.compact_to > self.state.compact_to;
-        plan::begin(&mut self.state, append);
-        if self.state.end_index > end_before {
-            // A snapshot reaches beyond the log, and stands for all of it.
-            self.floor = self.state.end_index + 1;
+        let begun = plan::begin(&self.state, append);
+        let compacts = begun.compact_to > self.state.compact_to;
+        if append.reset.is_some() {
+            // The frame that says so makes all others those of another log.
+            self.held.iter_mut().for_each(Held::forget);
         }
+        if append.reset.is_some() || begun.end_index > self.state.end_index {
+            // A snapshot stands for all of the log.
+            self.floor = begun.end_index + 1;
+        }
+        self.state = begun;
         let mut done = Appended::default();
         let mut rest = append.entries.as_slice();
         loop {
-            let entries = chunk(rest);
+            let entries = chunk(rest, &self.state);
             rest = &rest[entries.len()..];
             plan::advance(&mut self.state, append, entries);
             if compacts {
@@ -173,7 +177,7 @@ impl SegmentStore {
 
     /// Writes one frame behind the last, in the next segment if this one has no room for it.
     fn write_frame(&mut self, entries: &[LogEntry]) -> Result<u64, StoreError> {
-        if self.at + frame::padded_len(entries) as u64 > self.current.len {
+        if self.at + frame::padded_len(entries, &self.state) as u64 > self.current.len {
             self.roll()?;
         }
         let place = Place {
@@ -278,11 +282,12 @@ fn mark(state: &State, last_term: u64, crc: u32) -> Mark {
 }
 
 /// As many entries as fit one frame; at least one if there are any.
-fn chunk(entries: &[LogEntry]) -> &[LogEntry] {
-    if frame::padded_len(entries) <= FRAME_LEN_MAX {
+fn chunk<'a>(entries: &'a [LogEntry], state: &State) -> &'a [LogEntry] {
+    let fits = |entries: &[LogEntry]| frame::padded_len(entries, state) <= FRAME_LEN_MAX;
+    if fits(entries) {
         return entries;
     }
-    let fits = (1..entries.len()).take_while(|n| frame::padded_len(&entries[..*n]) <= FRAME_LEN_MAX);
+    let fits = (1..entries.len()).take_while(|n| fits(&entries[..*n]));
     &entries[..fits.last().unwrap_or(1)]
 }
 

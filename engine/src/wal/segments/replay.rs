@@ -32,6 +32,11 @@ impl Held {
             self.indexes = Some((from.min(first.index), to.max(last.index)));
         }
     }
+
+    /// The log was reset: what is in the segment is not part of it.
+    pub(super) fn forget(&mut self) {
+        self.indexes = None;
+    }
 }
 
 /// A log that is being read.
@@ -92,6 +97,10 @@ impl Replay {
             }
             match frame::decode(&bytes[at..], &self.place(number, at)) {
                 Found::Whole(frame) => {
+                    if frame.state.base > self.state.base {
+                        self.held.iter_mut().chain([&mut held]).for_each(Held::forget);
+                        self.entries.clear();
+                    }
                     held.note(&frame.entries);
                     at += frame.padded_len;
                     self.take(frame)?;
@@ -145,6 +154,7 @@ impl Replay {
             entries: self.entries,
             first_index,
             compact_to: state.compact_to,
+            log_base: state.base,
         };
         let end = self.end.ok_or_else(|| Refusal::Lost("there is no segment".to_owned()))?;
         let (last_crc, held, torn_len) = (self.last_crc, self.held, self.torn_len);
@@ -166,7 +176,9 @@ impl Replay {
         if !first && state.step != self.state.step + 1 {
             return damaged(format!("step {} follows step {}", state.step, self.state.step));
         }
-        if state.compact_to < self.state.compact_to || state.hard.term < self.state.hard.term {
+        let (older, newer) = (&self.state, &state);
+        if newer.compact_to < older.compact_to || newer.hard.term < older.hard.term || newer.base < older.base
+        {
             return damaged(format!("step {} takes back what an earlier one had settled", state.step));
         }
         if self.fence.step == state.step {
