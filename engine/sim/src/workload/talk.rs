@@ -237,9 +237,10 @@ impl Workload {
         None
     }
 
-    /// One buyer for each of these units of a product, who has bought nothing yet.
-    pub(crate) fn probe(&mut self, free: &[(u64, u32)], random: &mut Random) -> Vec<usize> {
+    /// One buyer for each of these units of a product, who has bought nothing yet and knows the leader.
+    pub(crate) fn probe(&mut self, free: &[(u64, u32)], node: u64, random: &mut Random) -> Vec<usize> {
         let from = self.jobs.len();
+        self.targets[0] = node;
         self.probes_from = from;
         for (product, units) in free {
             let id = ReservationId((u128::from(random.word()) << 64) | u128::from(random.word() | 1));

@@ -58,7 +58,8 @@ impl World {
                 (units > 0 && !standing.unlimited).then_some((product, units as u32))
             })
             .collect();
-        let jobs = self.workload.probe(&free, &mut self.plan.random("probe", 0));
+        let node = lead.board.leader();
+        let jobs = self.workload.probe(&free, node, &mut self.plan.random("probe", 0));
         for job in jobs {
             self.schedule.after(1, Event::Job(job));
         }
