@@ -118,19 +118,7 @@ impl World {
                     self.turn_soon(host);
                 }
             }
-            Fault::Jump(who, _) | Fault::Drift(who, _) => {
-                let Some(host) = self.members_from(who).first().copied() else { return };
-                let now_us = self.now_us();
-                match *fault {
-                    Fault::Jump(_, by_ms) => self.hosts[host].clock.jump(by_ms),
-                    Fault::Drift(_, ppm) => self.hosts[host].clock.drift(now_us, ppm),
-                    _ => {}
-                }
-                self.coverage.hit(match fault {
-                    Fault::Jump(..) => Path::ClockJump,
-                    _ => Path::ClockDrift,
-                });
-            }
+            Fault::Jump(who, _) | Fault::Drift(who, _) => self.set_clock(fault, who),
             Fault::SlowDisk(who, _)
             | Fault::DiskError(who)
             | Fault::DiskFull(who)
@@ -145,6 +133,23 @@ impl World {
                 self.destroy(fault, host, active);
             }
         }
+    }
+
+    fn set_clock(&mut self, fault: &Fault, who: Who) {
+        let Some(host) = self.members_from(who).first().copied() else { return };
+        let now_us = self.now_us();
+        let path = match *fault {
+            Fault::Drift(_, ppm) => {
+                self.hosts[host].clock.drift(now_us, ppm);
+                Path::ClockDrift
+            }
+            Fault::Jump(_, by_ms) => {
+                self.hosts[host].clock.jump(by_ms);
+                Path::ClockJump
+            }
+            _ => return,
+        };
+        self.coverage.hit(path);
     }
 
     /// A process dies, stops, stands still, or leaps.
