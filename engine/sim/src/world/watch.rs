@@ -21,6 +21,9 @@ impl World {
         if std::mem::take(&mut process.truncated) {
             self.coverage.hit(Path::Truncated);
         }
+        if process.told >= process.replica.ledger().index() {
+            return;
+        }
         // Only the last one's members are known; entries behind it are committed by those.
         let changed_at = process.last_change();
         let members = process.replica.members().clone();
