@@ -174,8 +174,9 @@ pub(super) fn begin(state: &State, append: &Append) -> State {
         assert!(term <= term_max, "the snapshot at {index} is of a term not yet stored");
         let fixed = state.hard.commit.max(state.compact_to);
         assert!(index > 0 && index >= fixed, "a reset to {index} would take back what is committed");
-        (begun.base, begun.end_index) = (index, index);
-        begun.compact_to = index;
+        // Further on there is nothing yet that a snapshot could stand for.
+        assert!(append.compact_to <= index, "a reset to {index} that compacts up to {}", append.compact_to);
+        (begun.base, begun.end_index, begun.compact_to) = (index, index, index);
     }
     begun.compact_to = begun.compact_to.max(append.compact_to);
     // A snapshot that reaches further than the log: what comes next follows the snapshot.
