@@ -126,13 +126,11 @@ impl Book {
     fn shorten<'a>(&mut self, pending: &Pending<'a>) -> Step<'a> {
         let (end, commit) = (self.state.end_index, self.state.hard.commit);
         let keep = end - STEP_REMOVES_MAX as u64;
-        let mut removes: Vec<u64> = (keep + 1..=end).collect();
         self.cut_behind(keep);
-        self.remove_front(&mut removes, &[]);
         advance(&mut self.state, pending.append, &[]);
         // What has been committed since is what takes the suffix's place, and not what is left of it.
         self.state.hard.commit = commit;
-        Step { removes, entries: &[], state: self.state }
+        Step { removes: (keep + 1..=end).collect(), entries: &[], state: self.state }
     }
 
     fn stored(&mut self, keys: RangeInclusive<u64>) {
