@@ -38,6 +38,8 @@ paths! {
     Flapping = "fault: flapping partition", true;
     /// The leader was cut off.
     LeaderAlone = "fault: leader cut off", true;
+    /// A leader stood still while others elected another, and what it was sent before came after.
+    Stale = "fault: stale leader", true;
     /// Messages between hosts were lost, repeated and late.
     BadNet = "fault: bad net", true;
     /// A host's links were slow.
@@ -120,14 +122,14 @@ paths! {
     /// A change of membership was refused.
     ChangeRefused = "membership change refused", true;
     /// A leadership was handed over.
-    Transferred = "leadership transferred", false;
+    Transferred = "leadership transferred", true;
     /// A node that had just started was asked for its vote.
     Quarantine = "vote asked of a node that just started", true;
 
     /// A disk was refused.
     DiskRefused = "disk refused", true;
     /// A damaged snapshot was passed over.
-    OlderSnapshot = "older snapshot used", false;
+    OlderSnapshot = "older snapshot used", true;
     /// A process was told that it belongs elsewhere.
     RefusedOtherCluster = "refused: other cluster", false;
     /// A process was told that it was removed.
@@ -139,7 +141,7 @@ paths! {
     /// A process was told that it has lost what it acknowledged.
     RefusedLostState = "refused: lost state", true;
     /// A process ended because its removal was applied.
-    EndedRemoved = "ended: removed", false;
+    EndedRemoved = "ended: removed", true;
     /// A process ended because its disk failed.
     EndedDisk = "ended: disk failed", true;
 }

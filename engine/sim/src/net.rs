@@ -35,14 +35,8 @@ pub struct Condition {
 
 impl Condition {
     /// A rack in order.
-    pub const CALM: Self = Self {
-        loss: 0,
-        duplication: 0,
-        delay_us: (20, 400),
-        straying: 0,
-        stray_us: (0, 0),
-        bytes_per_s: 0,
-    };
+    pub const CALM: Self =
+        Self { loss: 0, duplication: 0, delay_us: (20, 400), straying: 0, stray_us: (0, 0), bytes_per_s: 0 };
 }
 
 /// What became of one message.
@@ -154,9 +148,9 @@ impl SimNet {
             return carried;
         }
         let mut sent_us = now_us;
-        if condition.bytes_per_s > 0 {
+        if let Some(took_us) = (bytes as u64 * 1_000_000).checked_div(condition.bytes_per_s) {
             let busy = self.busy_until_us.entry((from, to)).or_default();
-            *busy = (*busy).max(now_us) + bytes as u64 * 1_000_000 / condition.bytes_per_s;
+            *busy = (*busy).max(now_us) + took_us;
             sent_us = *busy;
         }
         carried.strayed = condition.straying > 0 && self.random.chance(condition.straying, 10_000);

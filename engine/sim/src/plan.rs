@@ -120,7 +120,8 @@ impl Plan {
             jobs: jobs as usize,
             clients: if small { 3 } else { random.between(3, 16) as usize },
             products: if small { random.between(1, 2) } else { random.between(2, 6) },
-            steps: if small { random.between(1, 4) } else { 4 + random.between(seconds / 20, seconds / 8) } as usize,
+            steps: if small { random.between(1, 4) } else { 4 + random.between(seconds / 20, seconds / 8) }
+                as usize,
             settings: Settings {
                 records_max: if fills_up { 400 } else { 1_000_000 },
                 retention_ms: RETENTION_MS,

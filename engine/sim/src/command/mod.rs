@@ -113,10 +113,7 @@ pub(crate) fn options(mode: Mode, shape: &Shape, cut: &Cut) -> String {
 pub(crate) fn commit() -> String {
     let told = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     let text = told.ok().filter(|told| told.status.success()).map(|told| told.stdout);
-    text.map_or_else(
-        || "unknown".to_owned(),
-        |text| String::from_utf8_lossy(&text).trim().to_owned(),
-    )
+    text.map_or_else(|| "unknown".to_owned(), |text| String::from_utf8_lossy(&text).trim().to_owned())
 }
 
 impl Cli {

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool, String> {
     if args.demand_coverage && !missing.is_empty() {
         println!("never happened: {}", missing.join(", "));
     }
-    Ok(report.failed.is_empty() && !(args.demand_coverage && !missing.is_empty()))
+    Ok(report.failed.is_empty() && (!args.demand_coverage || missing.is_empty()))
 }
 
 fn bar(told: Option<u64>, seeds: Option<u64>) -> ProgressBar {
@@ -100,9 +100,8 @@ fn bar(told: Option<u64>, seeds: Option<u64>) -> ProgressBar {
 
 fn tell(args: &RunArgs, report: &Report, took: Duration) {
     let commit = commit();
-    let replay = |seed: u64, mode| {
-        format!("sluice-sim replay {seed} {}", options(mode, &args.shape, &Cut::default()))
-    };
+    let replay =
+        |seed: u64, mode| format!("sluice-sim replay {seed} {}", options(mode, &args.shape, &Cut::default()));
     if args.json {
         let failed = report.failed.iter().map(|failed| {
             json!({

@@ -141,11 +141,7 @@ pub(super) fn read(bytes: &[u8]) -> Found {
         step: u64_at(bytes, 24),
         end_index: u64_at(bytes, 32),
         compact_to: u64_at(bytes, 40),
-        hard_state: HardState {
-            term: u64_at(bytes, 48),
-            vote: u64_at(bytes, 56),
-            commit: u64_at(bytes, 64),
-        },
+        hard_state: HardState { term: u64_at(bytes, 48), vote: u64_at(bytes, 56), commit: u64_at(bytes, 64) },
         reset: (u64_at(bytes, 72), u64_at(bytes, 80)),
     };
     let entries = read_entries(&bytes[HEADER_LEN..len], u64_at(bytes, 88), u32_at(bytes, 16));

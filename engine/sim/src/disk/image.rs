@@ -55,13 +55,8 @@ impl SnapshotFile {
         put(&mut bytes, meta.index);
         put(&mut bytes, meta.term);
         let members = &meta.members;
-        let lists = [
-            &members.voters,
-            &members.learners,
-            &members.outgoing,
-            &members.learners_next,
-            &members.removed,
-        ];
+        let lists =
+            [&members.voters, &members.learners, &members.outgoing, &members.learners_next, &members.removed];
         lists.into_iter().for_each(|list| put_list(&mut bytes, list));
         put(&mut bytes, u64::from(members.auto_leave));
         let incarnations: Vec<u64> =
@@ -99,6 +94,11 @@ impl SnapshotFile {
         (ledger.index() == meta.index).then_some((meta, ledger))
     }
 
+    /// Whether its bytes are what was written.
+    pub(super) fn is_intact(&self) -> bool {
+        crc32fast::hash(&self.bytes) == self.id.digest
+    }
+
     /// Flips a bit.
     pub(super) fn flip(&mut self, at: usize, bit: u32) {
         let bytes = Arc::make_mut(&mut self.bytes);
@@ -120,8 +120,7 @@ fn read(bytes: &[u8]) -> Option<(SnapshotMeta, Vec<&[u8]>)> {
     let (outgoing, learners_next, removed) = (reader.list()?, reader.list()?, reader.list()?);
     let auto_leave = reader.number()? == 1;
     let incarnations = reader.list()?.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-    let members =
-        Members { voters, learners, outgoing, learners_next, auto_leave, incarnations, removed };
+    let members = Members { voters, learners, outgoing, learners_next, auto_leave, incarnations, removed };
     let mut sections = Vec::new();
     while !reader.0.is_empty() {
         let len = reader.number()?;

@@ -9,7 +9,7 @@ use super::frame::{self, Found, SECTOR, State};
 use crate::random::Random;
 
 /// Bytes after which the next segment is begun: small, so that the front of a log goes.
-const SEGMENT_LEN: usize = 64 * 1024;
+const SEGMENT_LEN: usize = 16 * 1024;
 
 #[derive(Clone, Debug, Default)]
 struct Segment {
@@ -43,6 +43,8 @@ pub(super) struct Log {
     first: u64,
     unsynced: Vec<Write>,
     state: State,
+    /// As it was at the last sync that was not a lie.
+    synced: State,
     last_crc: u32,
     fence: [Slot; 2],
     fence_at_us: u64,
@@ -98,6 +100,7 @@ impl Log {
             return;
         }
         self.unsynced.clear();
+        self.synced = self.state;
         if now_us >= self.fence_at_us + FENCE_LAG_US {
             self.fence_at(now_us);
         }
@@ -169,9 +172,16 @@ impl Log {
         false
     }
 
-    /// Damages one slot of the fence.
-    pub(super) fn rot_fence(&mut self, random: &mut Random) {
-        self.fence[random.below(2) as usize].rotten = true;
+    /// Damages one slot of the fence. Whether the other one is whole.
+    pub(super) fn rot_fence(&mut self, random: &mut Random) -> bool {
+        let at = random.below(2) as usize;
+        self.fence[at].rotten = true;
+        !self.fence[1 - at].rotten
+    }
+
+    /// Raft's hard state and the last index, as a crash would leave them.
+    pub(super) fn synced(&self) -> (HardState, u64) {
+        (self.synced.hard_state, self.synced.end_index)
     }
 
     /// Reads everything back, and cuts off what is provably incomplete.
@@ -222,7 +232,7 @@ impl Log {
         if state.step < fence.step {
             return Err(Refusal::Short);
         }
-        (self.state, self.last_crc) = (state, last_crc);
+        (self.state, self.synced, self.last_crc) = (state, state, last_crc);
         kept.hard_state = state.hard_state;
         kept.compact_to = state.compact_to;
         Ok((kept, end))

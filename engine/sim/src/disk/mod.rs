@@ -212,6 +212,11 @@ impl SimDisk {
         self.boot
     }
 
+    /// Raft's hard state and the last index, as far as they are synced.
+    pub fn synced(&self) -> (HardState, u64) {
+        self.log.synced()
+    }
+
     /// The newest snapshot's index.
     pub fn newest_snapshot(&self) -> u64 {
         self.snapshots.keys().next_back().copied().unwrap_or(0)
@@ -225,11 +230,18 @@ impl SimDisk {
 
     /// Flips a bit. Whether it hit anything.
     pub fn rot(&mut self, place: Place, random: &mut Random) -> bool {
-        self.is_harmed = true;
+        // One slot of the fence stands in for the other, and the older snapshot for the newer.
+        let spare =
+            self.snapshots.len() == SNAPSHOTS_KEPT && self.snapshots.values().all(SnapshotFile::is_intact);
+        self.is_harmed |= match place {
+            Place::Log | Place::BothSnapshots => true,
+            Place::Snapshot => !spare,
+            Place::Fence => false,
+        };
         match place {
             Place::Log => self.log.rot(random),
             Place::Fence => {
-                self.log.rot_fence(random);
+                self.is_harmed |= !self.log.rot_fence(random);
                 true
             }
             Place::Snapshot | Place::BothSnapshots => {

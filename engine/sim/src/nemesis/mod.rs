@@ -30,6 +30,8 @@ pub enum Fault {
     Rolling,
     /// The process stands still.
     Pause(Who),
+    /// The leader stands still until another is elected, and hears later than that what it was sent before.
+    Stale,
     /// The process makes so many ticks at once.
     Ticks(Who, u64),
     /// So many hosts are cut off from the others.
@@ -85,11 +87,11 @@ pub struct Step {
 
 /// Steps that one kind of run knows, by weight: crash, crash many, stop, rolling, pause, ticks, partition, one-way, flap, net,
 /// link, clients, slow disk, disk error, disk full, snapshot error, jump, drift, snapshot, transfer, rot, wipe, rollback,
-/// clone, lie.
-const LIVENESS: [u64; 25] = [10, 3, 4, 1, 6, 2, 8, 6, 4, 6, 3, 5, 5, 2, 2, 2, 3, 2, 4, 4, 1, 1, 0, 0, 0];
-const SAFETY: [u64; 25] = [8, 3, 3, 1, 4, 1, 6, 4, 3, 4, 2, 4, 3, 2, 1, 1, 2, 1, 4, 3, 4, 3, 0, 0, 0];
-const BEYOND: [u64; 25] = [8, 3, 3, 1, 4, 1, 6, 4, 3, 4, 2, 4, 3, 2, 1, 1, 2, 1, 4, 3, 2, 2, 5, 4, 5];
-const SMALL: [u64; 25] = [10, 2, 2, 0, 6, 1, 8, 4, 4, 4, 2, 4, 3, 1, 0, 0, 1, 1, 2, 4, 0, 0, 0, 0, 0];
+/// clone, lie, stale leader.
+const LIVENESS: [u64; 26] = [10, 3, 4, 1, 6, 2, 8, 6, 4, 6, 3, 5, 5, 2, 2, 2, 3, 2, 4, 4, 1, 1, 0, 0, 0, 4];
+const SAFETY: [u64; 26] = [8, 3, 3, 1, 4, 1, 6, 4, 3, 4, 2, 4, 3, 2, 1, 1, 2, 1, 4, 3, 4, 3, 0, 0, 0, 3];
+const BEYOND: [u64; 26] = [8, 3, 3, 1, 4, 1, 6, 4, 3, 4, 2, 4, 3, 2, 1, 1, 2, 1, 4, 3, 2, 2, 5, 4, 5, 2];
+const SMALL: [u64; 26] = [10, 2, 2, 0, 6, 1, 8, 4, 4, 4, 2, 4, 3, 1, 0, 0, 1, 1, 2, 4, 0, 0, 0, 0, 0, 8];
 
 const MS_US: u64 = 1000;
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -108,7 +110,10 @@ pub fn schedule(plan: &Plan) -> Vec<Step> {
             let at_us = random.below(plan.span_us);
             let longest_us = (plan.span_us / 4).clamp(500 * MS_US, 60_000 * MS_US);
             let for_us = random.spread(20 * MS_US, longest_us);
-            Step { at_us, for_us, fault: draw(&mut random, weights) }
+            let fault = draw(&mut random, weights);
+            // Long enough for an election, not so long that the leader would have noticed before.
+            let for_us = if fault == Fault::Stale { random.between(1_500, 5_000) * MS_US } else { for_us };
+            Step { at_us, for_us, fault }
         })
         .collect();
     steps.sort_by_key(|step| step.at_us);
@@ -126,7 +131,7 @@ fn who(random: &mut Random) -> Who {
     if random.chance(2, 5) { Who::Leader } else { Who::Voter(random.below(60)) }
 }
 
-fn draw(random: &mut Random, weights: &[u64; 25]) -> Fault {
+fn draw(random: &mut Random, weights: &[u64; 26]) -> Fault {
     match random.weighted(weights) {
         0 => Fault::Crash(who(random)),
         1 => Fault::CrashMany(random.between(2, 5)),
@@ -158,7 +163,8 @@ fn draw(random: &mut Random, weights: &[u64; 25]) -> Fault {
         21 => Fault::Wipe(who(random)),
         22 => Fault::Rollback(who(random)),
         23 => Fault::Clone(who(random)),
-        _ => Fault::Lie(who(random)),
+        24 => Fault::Lie(who(random)),
+        _ => Fault::Stale,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use sluice_protocol::request::{IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem, Terms};
+use sluice_protocol::request::{
+    IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem, Terms,
+};
 use sluice_protocol::{ProductId, ReservationId, UserId};
 
 use super::{Job, Stage};

@@ -74,6 +74,9 @@ pub(crate) struct Workload {
     /// Ids of which some client did not know, at some time, what became of a request.
     doubted: BTreeSet<u128>,
     is_healed: bool,
+    /// From which job on they are probes, and how often one had to ask again.
+    probes_from: usize,
+    pub(crate) probes_again: usize,
     /// Few calls, so few tries.
     tries_max: u32,
 }
@@ -106,6 +109,8 @@ impl Workload {
             correlation: 0,
             doubted: BTreeSet::new(),
             is_healed: false,
+            probes_from: usize::MAX,
+            probes_again: 0,
             tries_max: if plan.mode == crate::plan::Mode::Small { 3 } else { 10 },
         }
     }

@@ -1,14 +1,14 @@
 //! What is sent and heard, and what a client makes of it.
 
-use sluice_protocol::Status;
-use sluice_protocol::request::IdItem;
-use sluice_protocol::ReservationId;
+use sluice_protocol::request::{IdItem, ReserveItem};
+use sluice_protocol::{ProductId, ReservationId, Status, UserId};
 
 use super::{Frame, Job, Stage, Workload, kind};
 use crate::checkers::Checkers;
 use crate::checkers::Violation;
 use crate::coverage::{Coverage, Path};
 use crate::history::{Ask, Call, Reply};
+use crate::random::Random;
 use crate::world::Request;
 
 const MS_US: u64 = 1000;
@@ -196,6 +196,7 @@ impl Workload {
 
     fn again(&mut self, number: usize, after_us: u64) -> Option<u64> {
         let backoff_us = self.random.spread(1, 4) * after_us;
+        self.probes_again += usize::from(number >= self.probes_from);
         let job = &mut self.jobs[number];
         job.attempt = job.attempt.saturating_add(1);
         job.tries += 1;
@@ -234,6 +235,21 @@ impl Workload {
     fn walk_away(&mut self, number: usize) -> Option<u64> {
         self.jobs[number].is_unsure = true;
         None
+    }
+
+    /// One buyer for each of these units of a product, who has bought nothing yet and knows the leader.
+    pub(crate) fn probe(&mut self, free: &[(u64, u32)], node: u64, random: &mut Random) -> Vec<usize> {
+        let from = self.jobs.len();
+        self.targets[0] = node;
+        self.probes_from = from;
+        for (product, units) in free {
+            let id = ReservationId((u128::from(random.word()) << 64) | u128::from(random.word() | 1));
+            let user = UserId(1 << 32 | product);
+            let item = ReserveItem::new(id, ProductId(*product), user, *units);
+            let stage = Stage { after_us: 0, ask: Ask::Reserve(item) };
+            self.jobs.push(Job::new(0, 0, [stage].into()));
+        }
+        (from..self.jobs.len()).collect()
     }
 
     /// Every client walks away for good.

@@ -1,6 +1,7 @@
 //! Messages between nodes, requests of clients, and replies to them, on their way.
 
 use bytes::Bytes;
+use raft::prelude::Message;
 use sluice_core::replica::peer::{Body, Envelope};
 
 use super::event::{Event, Input, Request};
@@ -13,6 +14,8 @@ use crate::workload::Steer;
 
 /// How long it takes a transport to notice that nobody listens.
 const NOTICE_US: u64 = 2000;
+/// Ticks of an election timeout, in which a node that has just started neither votes nor campaigns.
+const QUARANTINE_TICKS: u64 = 10;
 
 impl World {
     fn count(&mut self, carried: &Carried) {
@@ -32,8 +35,9 @@ impl World {
         let bytes = envelope.encode();
         let now_us = self.now_us();
         self.note_speech(from, &envelope.body);
-        let receivers: Vec<usize> =
-            (0..self.hosts.len()).filter(|host| self.hosts[*host].node == envelope.to && *host != from).collect();
+        let receivers: Vec<usize> = (0..self.hosts.len())
+            .filter(|host| self.hosts[*host].node == envelope.to && *host != from)
+            .collect();
         for host in receivers {
             if self.hosts[host].process.is_none() {
                 if self.random.chance(1, 16) {
@@ -55,6 +59,7 @@ impl World {
             MsgAppend, MsgHeartbeat, MsgRequestVote, MsgRequestVoteResponse, MsgSnapshot,
         };
         let Body::Raft(message) = body else { return };
+        self.check_speech(from, message);
         let spoke = match message.get_msg_type() {
             MsgRequestVote => Spoke::Vote,
             MsgRequestVoteResponse if !message.reject => Spoke::Vote,
@@ -68,6 +73,44 @@ impl World {
         }
         let judged = self.judges.spoke(host.alias, spoke);
         self.heed(judged);
+    }
+
+    /// What a node promises must be synced, and one that has just started promises nothing.
+    fn check_speech(&mut self, from: usize, message: &Message) {
+        use raft::prelude::MessageType::{
+            MsgAppendResponse, MsgRequestPreVote, MsgRequestPreVoteResponse, MsgRequestVote,
+            MsgRequestVoteResponse,
+        };
+        let host = &self.hosts[from];
+        let Some(process) = &host.process else { return };
+        let (hard_state, last) = host.disk.synced();
+        let kind = message.get_msg_type();
+        let vote = match kind {
+            MsgRequestVote => Some(host.node),
+            MsgRequestVoteResponse if !message.reject => Some(message.to),
+            _ => None,
+        };
+        let votes = vote.is_some()
+            || kind == MsgRequestPreVote
+            || (kind == MsgRequestPreVoteResponse && !message.reject);
+        let (node, term, index) = (host.node, message.term, message.index);
+        let mut wrong = None;
+        if votes && process.ticks < QUARANTINE_TICKS && !process.was_alone {
+            wrong =
+                Some(("quarantine", format!("node {node} votes {} ticks after its start", process.ticks)));
+        }
+        let is_kept = |vote| hard_state.term > term || (hard_state.term == term && hard_state.vote == vote);
+        if let Some(vote) = vote.filter(|vote| !is_kept(*vote)) {
+            let what = format!("node {node} votes for {vote} in term {term}; its disk knows {hard_state:?}");
+            wrong = Some(("promise", what));
+        }
+        if kind == MsgAppendResponse && !message.reject && index > last {
+            let what = format!("node {node} acknowledges entry {index}; its disk ends at {last}");
+            wrong = Some(("promise", what));
+        }
+        if let Some((checker, what)) = wrong.filter(|_| self.plan.honest) {
+            self.fail(checker, what);
+        }
     }
 
     /// A message arrives at a host.

@@ -42,15 +42,30 @@ pub(crate) enum Input {
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    Process { host: usize, life: u64, input: Input },
+    Process {
+        host: usize,
+        life: u64,
+        input: Input,
+    },
     /// A message of a peer arrives.
-    Peer { host: usize, bytes: Bytes },
+    Peer {
+        host: usize,
+        bytes: Bytes,
+    },
     /// A client's frame arrives.
-    Request { host: usize, request: Box<Request> },
+    Request {
+        host: usize,
+        request: Box<Request>,
+    },
     /// A frame's replies arrive.
-    Replies { correlation: u64, replies: Vec<Reply> },
+    Replies {
+        correlation: u64,
+        replies: Vec<Reply>,
+    },
     /// A client stops waiting for a frame.
-    GiveUp { correlation: u64 },
+    GiveUp {
+        correlation: u64,
+    },
     /// A job goes on.
     Job(usize),
     /// A step of the nemesis begins.
@@ -58,9 +73,14 @@ pub(crate) enum Event {
     /// It ends.
     FaultOver(usize),
     /// A part of a step that goes on by itself: a flapping partition, a rolling restart.
-    FaultGoesOn { step: usize, round: u64 },
+    FaultGoesOn {
+        step: usize,
+        round: u64,
+    },
     /// A process is started.
-    Start { host: usize },
+    Start {
+        host: usize,
+    },
     /// The operator looks at the membership.
     Operator,
 }

@@ -16,6 +16,8 @@ pub(super) struct Active {
     step: usize,
     hosts: Vec<usize>,
     cuts: Vec<(End, End)>,
+    /// Whether it holds the hosts still.
+    paused: bool,
 }
 
 impl World {
@@ -40,7 +42,10 @@ impl World {
     /// Voters that could serve again if all faults ended now.
     fn fit_voters(&self) -> usize {
         let fit = |node: &&u64| {
-            self.hosts.iter().any(|host| host.alias == **node && host.is_fit() && !host.is_forgetful)
+            // A harmed disk may be refused when it is opened next.
+            let sound =
+                |host: &&super::Host| !host.is_forgetful && (!host.disk.is_harmed || host.process.is_some());
+            self.hosts.iter().filter(sound).any(|host| host.alias == **node && host.is_fit())
         };
         self.members.1.voters.iter().filter(fit).count()
     }
@@ -60,7 +65,7 @@ impl World {
         let step = self.steps[number].clone();
         self.trace.event(now_us, 8, number as u64);
         self.trace.say(now_us, || format!("step {number}: {:?} for {} ms", step.fault, step.for_us / 1000));
-        let mut active = Active { step: number, hosts: Vec::new(), cuts: Vec::new() };
+        let mut active = Active { step: number, hosts: Vec::new(), cuts: Vec::new(), paused: false };
         self.inflict(&step.fault, step.for_us, &mut active);
         self.active.push(active);
         self.schedule.after(step.for_us, Event::FaultOver(number));
@@ -104,6 +109,7 @@ impl World {
                 self.coverage.hit(Path::SlowLink);
                 self.links(who, Some(condition), active);
             }
+            Fault::Stale => self.make_stale(for_us, active),
             Fault::Transfer => self.transfer(),
             Fault::Snapshot(who) => {
                 self.coverage.hit(Path::SnapshotAsked);
@@ -151,6 +157,7 @@ impl World {
         };
         self.coverage.hit(path);
         active.hosts.push(host);
+        active.paused |= pauses > 0;
         self.hosts[host].holds += holds;
         self.hosts[host].pauses += pauses;
         match *fault {
@@ -191,11 +198,31 @@ impl World {
         let hosts = self.members_from(who);
         let Some((first, others)) = hosts.split_first() else { return };
         for other in others {
-            active.cuts.extend([(End::Host(*first), End::Host(*other)), (End::Host(*other), End::Host(*first))]);
+            active
+                .cuts
+                .extend([(End::Host(*first), End::Host(*other)), (End::Host(*other), End::Host(*first))]);
         }
         for (from, to) in &active.cuts {
             self.net.link(*from, *to, condition);
         }
+    }
+
+    /// What is sent to the leader from now on arrives when the step is over; the leader itself wakes up a little before.
+    fn make_stale(&mut self, for_us: u64, active: &mut Active) {
+        let Some(leader) = self.leader() else { return };
+        self.coverage.hit(Path::Stale);
+        let late = Condition { delay_us: (for_us, for_us), ..Condition::CALM };
+        let hosts = self.members_from(Who::Leader);
+        for other in hosts.into_iter().filter(|other| *other != leader) {
+            self.net.link(End::Host(other), End::Host(leader), Some(late));
+            active.cuts.push((End::Host(other), End::Host(leader)));
+        }
+        // A round may be under way whose answers are late now.
+        let asleep_us = self.random.between(1000, 40_000);
+        let awake_us = for_us - self.random.below(for_us / 3);
+        self.schedule.after(asleep_us, Event::FaultGoesOn { step: active.step, round: 0 });
+        self.schedule.after(awake_us, Event::FaultGoesOn { step: active.step, round: 1 });
+        active.hosts.push(leader);
     }
 
     fn transfer(&mut self) {
@@ -311,6 +338,11 @@ impl World {
                 }
                 self.schedule.after(period_ms * 1000, Event::FaultGoesOn { step: number, round: round + 1 });
             }
+            Fault::Stale if round == 0 => {
+                active.hosts.iter().for_each(|host| self.hosts[*host].pauses += 1);
+                active.paused = true;
+            }
+            Fault::Stale => self.wake(&mut active),
             Fault::Rolling => {
                 self.release(&mut active);
                 let hosts = self.members_from(Who::Voter(round));
@@ -323,6 +355,19 @@ impl World {
             _ => {}
         }
         self.active.push(active);
+    }
+
+    /// Lets processes go on that were held still.
+    fn wake(&mut self, active: &mut Active) {
+        if !std::mem::take(&mut active.paused) {
+            return;
+        }
+        for host in &active.hosts {
+            self.hosts[*host].pauses -= 1;
+            if !self.hosts[*host].is_paused() {
+                self.resume(*host);
+            }
+        }
     }
 
     fn mend(&mut self, active: &mut Active) {
@@ -354,13 +399,10 @@ impl World {
             | Fault::Rot(..)
             | Fault::Wipe(_)
             | Fault::Rollback(_) => self.release(&mut active),
-            Fault::Pause(_) => {
-                for host in active.hosts {
-                    self.hosts[host].pauses -= 1;
-                    if !self.hosts[host].is_paused() {
-                        self.resume(host);
-                    }
-                }
+            Fault::Pause(_) => self.wake(&mut active),
+            Fault::Stale => {
+                self.wake(&mut active);
+                active.cuts.iter().for_each(|(from, to)| self.net.link(*from, *to, None));
             }
             Fault::Partition(..) | Fault::OneWay(..) | Fault::Flap(..) => self.mend(&mut active),
             Fault::Net(_) => self.net.between_hosts(Condition::CALM),
@@ -374,12 +416,10 @@ impl World {
                     self.kill(*host);
                     self.hosts[*host].disk.lie(false);
                 }
-                self.hosts.iter_mut().for_each(|host| host.holds += 0);
                 active.hosts.iter().for_each(|host| {
                     self.schedule.after(1000, Event::Start { host: *host });
                 });
             }
-            Fault::Drift(..) => {}
             _ => {}
         }
     }

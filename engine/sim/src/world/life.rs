@@ -49,6 +49,9 @@ impl World {
         }
         host.clock.start(now_us);
         let recovered = found.recovered;
+        if recovered.snapshot.index < host.disk.newest_snapshot() {
+            self.coverage.hit(Path::OlderSnapshot);
+        }
         let snapshot = (recovered.snapshot.index, recovered.snapshot.term);
         let kept = Kept { hard_state: recovered.hard_state, snapshot, log: &recovered.entries };
         self.judges.lost(host.alias, &kept);
@@ -70,7 +73,9 @@ impl World {
         match catch_unwind(AssertUnwindSafe(|| Process::start(&birth, recovered))) {
             Ok(Ok(process)) => self.started(number, process, identity.boot),
             Ok(Err(error)) => self.unfit(number, harmed, &format!("refuses what was recovered: {error}")),
-            Err(_) => self.unfit(number, harmed, &format!("panicked at its start: {}", crate::panics::last())),
+            Err(_) => {
+                self.unfit(number, harmed, &format!("panicked at its start: {}", crate::panics::last()));
+            }
         }
     }
 
@@ -161,7 +166,8 @@ impl World {
                 }
             }
             Input::ImageSynced(image) => {
-                let loaded = self.hosts[number].disk.receive(image).and_then(|file| file.load(self.plan.seed));
+                let loaded =
+                    self.hosts[number].disk.receive(image).and_then(|file| file.load(self.plan.seed));
                 self.guard(number, |process| match loaded {
                     Some((meta, ledger)) => process.replica.image_received(image, meta, ledger),
                     None => process.replica.chunk_stored(image, 0),
@@ -184,7 +190,7 @@ impl World {
         let (admitting, mono_ms) = (!host.temper.is_full, host.clock.now(now_us).mono_ms);
         let node = host.node;
         let Some(process) = &mut host.process else { return };
-        process.ticks += 1;
+        process.ticks += ticks;
         if process.ticks.is_multiple_of(SURVEY_TICKS) {
             process.board.set_admitting(admitting);
         }
@@ -192,7 +198,8 @@ impl World {
         let late = process.open.iter().find(|(_, deadline)| **deadline + LATE_MS_MAX < mono_ms);
         if let Some((correlation, deadline)) = late.filter(|_| patient) {
             let late_ms = mono_ms - deadline;
-            let what = format!("node {node} has not answered #{correlation}, {late_ms} ms after its deadline");
+            let what =
+                format!("node {node} has not answered #{correlation}, {late_ms} ms after its deadline");
             return self.fail("liveness", what);
         }
         self.guard(number, |process| (0..ticks).for_each(|_| process.replica.tick()));
@@ -220,7 +227,8 @@ impl World {
     fn look(&mut self, number: usize) {
         let now_us = self.now_us();
         let now = self.hosts[number].clock.now(now_us);
-        let due = self.hosts[number].process.as_ref().is_some_and(|process| process.look_at_us == Some(now_us));
+        let due =
+            self.hosts[number].process.as_ref().is_some_and(|process| process.look_at_us == Some(now_us));
         if due {
             self.guard(number, |process| {
                 process.look_at_us = None;

@@ -36,7 +36,7 @@ use self::host::Host;
 use self::operator::Operator;
 use self::schedule::Schedule;
 use crate::checkers::{Checkers, Setup, Tally, Violation};
-use crate::clock::SimClock;
+use crate::clock::{START_MS, SimClock};
 use crate::coverage::Coverage;
 use crate::disk::{SimDisk, SnapshotFile};
 use crate::nemesis::{self, Step};
@@ -109,6 +109,10 @@ pub struct World {
     /// The latest membership anybody applied, and its index.
     members: (u64, Members),
     is_healed: bool,
+    /// The latest ledger time of any node.
+    ledger_ms: u64,
+    /// What the right time is ahead of true time since then, milliseconds.
+    ahead_ms: u64,
 }
 
 impl World {
@@ -143,6 +147,8 @@ impl World {
             directory: voters.clone(),
             members: (0, members.clone()),
             is_healed: false,
+            ledger_ms: 0,
+            ahead_ms: 0,
             random,
             plan,
         };
@@ -160,7 +166,11 @@ impl World {
         let disk = self.new_disk(node, members);
         let skew_ms = random.between(0, 400) as i64 - 200;
         let drift_ppm = random.between(0, 200) as i64 - 100;
-        self.hosts.push(Host::new(node, disk, SimClock::new(skew_ms, drift_ppm), random));
+        let mut clock = SimClock::new(skew_ms, drift_ppm);
+        if self.is_healed {
+            clock.set(self.now_us(), START_MS + self.now_us() / 1000 + self.ahead_ms);
+        }
+        self.hosts.push(Host::new(node, disk, clock, random));
         number
     }
 

@@ -176,7 +176,9 @@ impl World {
     /// What became of a change.
     pub(super) fn changed(&mut self, ticket: u64, what: Result<u64, ChangeError>) {
         let now_us = self.now_us();
-        let Some((_, change, _)) = self.operator.asked.take_if(|(asked, ..)| *asked == ticket) else { return };
+        let Some((_, change, _)) = self.operator.asked.take_if(|(asked, ..)| *asked == ticket) else {
+            return;
+        };
         self.trace.say(now_us, || format!("the operator hears of {change:?}: {what:?}"));
         let path = match (what, change) {
             (Err(_), _) => Path::ChangeRefused,

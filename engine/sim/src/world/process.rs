@@ -68,6 +68,8 @@ pub(crate) struct Process {
     pub(crate) resumed_us: u64,
     pub(crate) stopping_since_us: Option<u64>,
     pub(crate) ticks: u64,
+    /// Whether it was the only member when it started: then nobody else's vote counts.
+    pub(crate) was_alone: bool,
 }
 
 /// What a process needs beside what was recovered.
@@ -83,13 +85,13 @@ impl Process {
     pub(crate) fn start(birth: &Birth, recovered: Recovered) -> Result<Self, StartError> {
         let Birth { identity, seed, stripes, snapshot_every_bytes, now_us } = *birth;
         let board = Arc::new(Board::new(NodeId(identity.node), FILTER_KEYS, seed));
-        let desks =
-            (0..stripes).map(|thread| Desk::new(thread as u16, Arc::clone(&board), LIMITS)).collect();
+        let desks = (0..stripes).map(|thread| Desk::new(thread as u16, Arc::clone(&board), LIMITS)).collect();
         let told = recovered.snapshot.index;
         let log = recovered.entries.iter().filter(|entry| entry.index > told).cloned().collect();
         let config = ReplicaConfig { identity, seed, stripes, snapshot_every_bytes };
         let replica = Replica::new(config, recovered, Arc::clone(&board))?;
         let members = replica.members().clone();
+        let was_alone = members.is_alone(identity.node);
         Ok(Self {
             board,
             desks,
@@ -112,6 +114,7 @@ impl Process {
             resumed_us: now_us,
             stopping_since_us: None,
             ticks: 0,
+            was_alone,
         })
     }
 
@@ -243,7 +246,11 @@ impl Process {
     pub(crate) fn last_change(&self) -> u64 {
         let applied = self.replica.ledger().index();
         let changes = self.log.iter().filter(|entry| entry.kind == EntryKind::Membership);
-        changes.map(|entry| entry.index).filter(|index| *index <= applied && *index > self.told).max().unwrap_or(0)
+        changes
+            .map(|entry| entry.index)
+            .filter(|index| *index <= applied && *index > self.told)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether a client waits for an answer.

@@ -1,6 +1,7 @@
 //! The end of a run: all faults are over, and everything must come right within a bound.
 
 use sluice_core::ledger::Ledger;
+use sluice_core::replica::disk::Members;
 use sluice_protocol::ProductId;
 
 use super::World;
@@ -10,7 +11,7 @@ use super::process::BUDGET_MS_MAX;
 /// The longest that a call may wait once all faults are over: its budget, its reply's way, and some grace.
 pub(super) const WAIT_US_MAX: u64 = BUDGET_MS_MAX as u64 * 1000 + 5_000_000;
 /// How long a cluster may take to settle: elections, retries, snapshots, replacements, then the longest hold.
-const SETTLE_US_MAX: u64 = 240_000_000;
+const SETTLE_US_MAX: u64 = 300_000_000;
 /// How often it is looked at.
 const LOOK_US: u64 = 20_000;
 
@@ -35,8 +36,39 @@ impl World {
             self.schedule.after(delay_us, Event::Job(job));
         }
         self.wait(until_us, Self::why_unsettled);
-        if self.failure.is_none() {
-            self.look_at_quiet();
+        self.look_at_quiet();
+        self.probe(until_us);
+        self.look_at_quiet();
+    }
+
+    /// Whatever is free can be bought, all of it at once, wherever its tokens lie.
+    fn probe(&mut self, until_us: u64) {
+        if self.failure.is_some() || self.plan.fills_up || !self.plan.honest {
+            return;
+        }
+        let Some(lead) = self.leader().and_then(|leader| self.hosts[leader].process.as_ref()) else { return };
+        let ledger = lead.replica.ledger();
+        let free: Vec<(u64, u32)> = (1..=self.plan.products)
+            .filter_map(|product| {
+                let standing = ledger.standing(ProductId(product))?;
+                let units = match standing.per_user_limit {
+                    0 => standing.free,
+                    limit => standing.free.min(u64::from(limit)),
+                };
+                (units > 0 && !standing.unlimited).then_some((product, units as u32))
+            })
+            .collect();
+        let node = lead.board.leader();
+        let jobs = self.workload.probe(&free, node, &mut self.plan.random("probe", 0));
+        for job in jobs {
+            self.schedule.after(1, Event::Job(job));
+        }
+        self.wait(until_us, Self::why_unsettled);
+        if self.workload.probes_again > 0 {
+            let what = format!(
+                "all was quiet, {free:?} (product, units) were free, and not all could be had at once"
+            );
+            self.fail("gate", what);
         }
     }
 
@@ -59,9 +91,8 @@ impl World {
     /// it.
     fn set_clocks(&mut self) {
         let now_us = self.now_us();
-        let ledger_ms = |host: &super::Host| host.process.as_ref().map(|process| process.replica.ledger().now_ms());
-        let latest_ms = self.hosts.iter().filter_map(ledger_ms).max().unwrap_or(0);
-        let right_ms = (crate::clock::START_MS + now_us / 1000).max(latest_ms);
+        let right_ms = (crate::clock::START_MS + now_us / 1000).max(self.ledger_ms);
+        self.ahead_ms = right_ms - (crate::clock::START_MS + now_us / 1000);
         self.hosts.iter_mut().for_each(|host| host.clock.set(now_us, right_ms));
     }
 
@@ -72,9 +103,21 @@ impl World {
             return Some(format!("the operator is not done: {}", self.operator.told()));
         }
         let members = self.hosts[leader].process.as_ref()?.replica.members();
+        // One that only learned hears of nobody any more, and never asks; nor can anybody be asked who is gone himself.
+        let is_told = |own: &Members| {
+            own.voters.iter().any(|node| members.voters.contains(node)) && !own.voters.is_empty()
+        };
+        let removed = |host: &&super::Host| {
+            let own = host.process.as_ref().map(|process| &process.members);
+            let votes = own.is_some_and(|own| own.voters.contains(&host.node) && is_told(own));
+            votes && members.removed.contains(&host.node)
+        };
+        if let Some(host) = self.hosts.iter().find(removed) {
+            return Some(format!("node {} was removed and still runs", host.node));
+        }
         let member = |host: &&super::Host| members.contains(host.node) && host.alias == host.node;
         let down = self.hosts.iter().filter(member).find(|host| host.process.is_none());
-        let excused = |host: &&super::Host| !(self.plan.cut.no_operator && !host.is_fit());
+        let excused = |host: &&super::Host| !self.plan.cut.no_operator || host.is_fit();
         down.filter(excused).map(|host| format!("member {} is down: {:?}", host.node, host.down))
     }
 
@@ -107,6 +150,9 @@ impl World {
     }
 
     fn look_at_quiet(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
         let Some(leader) = self.leader() else { return };
         let Some(lead) = &self.hosts[leader].process else { return };
         let now_us = self.schedule.now_us();

@@ -37,6 +37,7 @@ impl World {
                 self.members = (changed_at, members.clone());
             }
         }
+        self.ledger_ms = self.ledger_ms.max(process.replica.ledger().now_ms());
         let index = process.replica.ledger().index();
         if process.told < index {
             process.told = index;
