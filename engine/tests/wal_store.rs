@@ -238,6 +238,7 @@ fn what_breaks_rafts_rules_is_refused_loudly() {
         ("committed entries reset", Append { reset: Some((3, 3)), ..append(vec![], 3, 3) }),
         ("a gap behind a reset", Append { reset: Some((9, 3)), ..append(entries(11, 11, 3, 1), 3, 9) }),
         ("what a snapshot stands for", Append { reset: Some((9, 3)), ..append(entries(9, 9, 3, 1), 3, 9) }),
+        ("compacted behind a reset", Append { reset: Some((9, 3)), compact_to: 10, ..append(vec![], 3, 9) }),
         ("a snapshot of a later term", Append { reset: Some((9, 4)), ..append(vec![], 3, 9) }),
         (
             "a second vote",

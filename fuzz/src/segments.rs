@@ -149,8 +149,9 @@ impl Plain {
             self.entries.clear();
         }
         let more = u64::from(step.compact % 4);
-        let to = if step.leaps { state.end_index + more } else { state.compact_to + more };
-        let to = if step.leaps { to } else { to.min(state.hard.commit) }.max(state.compact_to);
+        let leaps = step.leaps && step.reset.is_none();
+        let to = if leaps { state.end_index + more } else { state.compact_to + more };
+        let to = if leaps { to } else { to.min(state.hard.commit) }.max(state.compact_to);
         if to > state.end_index {
             (state.end_index, state.hard.commit) = (to, to);
             self.entries.clear();

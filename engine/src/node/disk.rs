@@ -57,8 +57,9 @@ fn merge(shared: &Shared, mut number: u64, mut step: Append) -> (u64, Append, Op
             (Some(last), Some(first)) => first.index == last.index + 1,
             _ => true,
         };
-        // What goes before a reset goes with the log that it ends.
-        if !continues || next.reset.is_some() || bytes + more > MERGED_BYTES_MAX {
+        // What goes before a reset goes with the log that it ends; what comes after, compaction too, with the new one.
+        let resets = step.reset.is_some() || next.reset.is_some();
+        if !continues || resets || bytes + more > MERGED_BYTES_MAX {
             return (number, step, Some((next_number, next)));
         }
         number = next_number;

@@ -1,8 +1,8 @@
 //! Snapshot files that come from a peer, in parts.
 //!
 //! Parts are written aside, under a name that says which file they are of: index, term, length and checksum. So a node
-//! that was restarted goes on where it was, and a part of another file never gets into this one. What a crash made of the parts
-//! is seen when the file is whole: then it is synced and checked, and begins again if it is not what was sent.
+//! that was restarted goes on where it was, and a part of another file never gets into this one. What a crash made of
+//! the parts is seen when the file is whole: then it is synced and checked, and begins again if it is not what was sent.
 //!
 //! Relies on parts being written by one thread, in the order in which they are asked for. Deliberately not here: when a
 //! file takes its place among the node's own snapshots.

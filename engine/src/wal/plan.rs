@@ -126,13 +126,11 @@ impl Book {
     fn shorten<'a>(&mut self, pending: &Pending<'a>) -> Step<'a> {
         let (end, commit) = (self.state.end_index, self.state.hard.commit);
         let keep = end - STEP_REMOVES_MAX as u64;
-        let mut removes: Vec<u64> = (keep + 1..=end).collect();
         self.cut_behind(keep);
-        self.remove_front(&mut removes, &[]);
         advance(&mut self.state, pending.append, &[]);
         // What has been committed since is what takes the suffix's place, and not what is left of it.
         self.state.hard.commit = commit;
-        Step { removes, entries: &[], state: self.state }
+        Step { removes: (keep + 1..=end).collect(), entries: &[], state: self.state }
     }
 
     fn stored(&mut self, keys: RangeInclusive<u64>) {
@@ -174,8 +172,9 @@ pub(super) fn begin(state: &State, append: &Append) -> State {
         assert!(term <= term_max, "the snapshot at {index} is of a term not yet stored");
         let fixed = state.hard.commit.max(state.compact_to);
         assert!(index > 0 && index >= fixed, "a reset to {index} would take back what is committed");
-        (begun.base, begun.end_index) = (index, index);
-        begun.compact_to = index;
+        // Further on there is nothing yet that a snapshot could stand for.
+        assert!(append.compact_to <= index, "a reset to {index} that compacts up to {}", append.compact_to);
+        (begun.base, begun.end_index, begun.compact_to) = (index, index, index);
     }
     begun.compact_to = begun.compact_to.max(append.compact_to);
     // A snapshot that reaches further than the log: what comes next follows the snapshot.

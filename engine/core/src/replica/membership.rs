@@ -8,7 +8,7 @@ use thiserror::Error;
 #[cfg(doc)]
 use super::Actions;
 use super::disk::Members;
-use super::{Lead, Replica, StopReason};
+use super::{Lead, Replica};
 
 /// A change of membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,8 +270,10 @@ impl Replica {
             self.members.incarnations.sort_unstable();
         }
         self.publisher.board().rounds.set_needless(self.members.is_alone(self.config.identity.node));
+        // It goes on voting and answering until enough others know of its removal: they may not know yet that they do not
+        // need it.
         if was_member && !self.members.contains(self.config.identity.node) {
-            self.stop = Some(StopReason::Removed);
+            self.hand_over();
         }
     }
 

@@ -44,7 +44,7 @@ mod step;
 mod tick;
 mod transfer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use raft::prelude::{Message, MessageType};
@@ -201,6 +201,17 @@ pub struct Replica {
     changes: Vec<membership::Proposed>,
     decided: Vec<(u64, Result<u64, ChangeError>)>,
     acquaintances: Acquaintances,
+    /// Removals that this node's disk knows of, and those under way to it by the step that takes them there.
+    removed: Vec<u64>,
+    removing: VecDeque<(u64, Vec<u64>)>,
+    /// A change of membership was applied, and the disk does not know that it was committed.
+    membership_to_keep: bool,
+    /// Raft's number of the last ready.
+    last_ready: u64,
+    /// Who has told this node that it was removed.
+    refusers: BTreeSet<u64>,
+    /// Ticks since a leader was heard.
+    silent_ticks: usize,
     /// Members who have not welcomed this process yet.
     strangers: Vec<u64>,
     transfers: Transfers,
@@ -276,6 +287,12 @@ impl Replica {
             idle_ready: None,
             lead_term: 0,
             strangers: members.nodes().filter(|node| *node != own).collect(),
+            removed: members.removed.clone(),
+            removing: VecDeque::new(),
+            membership_to_keep: false,
+            last_ready: 0,
+            refusers: BTreeSet::new(),
+            silent_ticks: 0,
             members,
             changes: Vec::new(),
             decided: Vec::new(),
@@ -318,6 +335,9 @@ impl Replica {
         }
         let ready = ready.expect("only what was asked for is reported");
         self.node.on_persist_ready(ready);
+        while let Some((_, removed)) = self.removing.pop_front_if(|(step, _)| *step <= number) {
+            self.removed = removed;
+        }
         while let Some((_, messages)) = self.held.pop_front_if(|(step, _)| *step <= number) {
             self.send(messages);
         }
@@ -392,6 +412,7 @@ impl Replica {
             }
             self.handle_ready(now, actions);
         }
+        self.keep_membership(actions);
         self.snapshot_wanted |= self.node.store().take_snapshot_wanted();
         self.freeze_if_due(actions);
         self.hand_out(actions);

@@ -55,6 +55,7 @@ impl Replica {
         self.node.mut_store().append(&entries);
         self.order_append(&ready, &entries, reset, after_sync, actions);
         let number = ready.number();
+        self.last_ready = number;
         self.node.advance_append_async(ready);
         if fault::is_on(Mutant::AnswerAtAppend) {
             self.node.on_persist_ready(number);
@@ -73,6 +74,9 @@ impl Replica {
                 self.publisher.notices(&mut self.ledger, self.lead.gate());
             }
             fault::reach(Stage::Published);
+            if committed.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
+                self.membership_to_keep = true;
+            }
             self.node.advance_apply_to(last);
         }
         if matches!(self.lead, Lead::Elected) && fault::is_on(Mutant::GateBeforeNoOp) {
@@ -161,6 +165,8 @@ impl Replica {
         actions.applied += 1;
         let reset = (meta.index, meta.term);
         self.members = meta.members;
+        // The file is durable. Until the log's reset is, nobody is refused on its account.
+        self.removing.push_back((self.last_append + 1, self.members.removed.clone()));
         Some(reset)
     }
 
@@ -211,6 +217,21 @@ impl Replica {
                 reset,
             },
         ));
+    }
+
+    /// Orders the commit index to be durable, since a change of membership was applied. A node that forgot that a joint
+    /// membership was left would need the votes of those who have gone.
+    pub(super) fn keep_membership(&mut self, actions: &mut Actions) {
+        if !std::mem::take(&mut self.membership_to_keep) {
+            return;
+        }
+        self.last_append += 1;
+        let ready = self.last_ready;
+        let step = Step { number: self.last_append, ready, term: self.hard_state.term };
+        self.appends.push_back(step);
+        self.removing.push_back((self.last_append, self.members.removed.clone()));
+        let append = Append { hard_state: Some(self.hard_state), ..Append::default() };
+        actions.appends.push((self.last_append, append));
     }
 
     fn apply(&mut self, entry: &Entry, actions: &mut Actions) {

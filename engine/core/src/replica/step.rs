@@ -4,11 +4,14 @@ use raft::StateRole;
 use raft::prelude::{Message, MessageType};
 use thiserror::Error;
 
-use super::Replica;
 use super::peer::acquaintance::Verdict;
 use super::peer::{self, Body, Chunk, Envelope, Hello, Identity, Refusal};
 use super::transfer::ChunkRead;
+use super::{ELECTION_TICKS, Replica};
 use crate::fault::{self, Mutant};
+
+/// Ticks without a word from a leader after which a node says hello to everybody again.
+const SILENT_TICKS: usize = 3 * ELECTION_TICKS;
 
 /// Why a process must end itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -26,7 +29,7 @@ pub enum StopReason {
         "this node has lost log entries that it had acknowledged: join with an empty data directory under a new id"
     )]
     LostLog,
-    /// Its removal was applied here.
+    /// Enough others know of its removal to go on without it.
     #[error("this node was removed from the cluster")]
     Removed,
     /// A write or a sync of the log failed: what is on the disk is not known.
@@ -51,7 +54,7 @@ impl Replica {
         }
         match body {
             Body::Hello(hello) => {
-                let verdict = self.acquaintances.greet(&from, hello, &self.members);
+                let verdict = self.acquaintances.greet(&from, hello, &self.members, &self.removed);
                 self.respond(&from, verdict);
             }
             Body::Welcome { nonce } if nonce == self.config.identity.nonce => {
@@ -63,7 +66,7 @@ impl Replica {
             }
             Body::Welcome { .. } | Body::WhoAreYou { .. } | Body::Refused { .. } => {}
             Body::Raft(_) | Body::Chunk(_) | Body::ChunkAck { .. } => {
-                match self.acquaintances.judge(&from, &self.members) {
+                match self.acquaintances.judge(&from, &self.members, &self.removed) {
                     Verdict::Pass => self.take(from.node, body),
                     verdict => self.respond(&from, verdict),
                 }
@@ -96,10 +99,29 @@ impl Replica {
         // A stranger of another cluster may be wrong about where it is. Only a node that is nowhere yet believes it.
         let is_believed = match refusal {
             Refusal::OtherCluster => self.members.is_empty(),
-            _ => is_of_ours && !self.members.removed.contains(&from.node),
+            _ => is_of_ours && !self.removed.contains(&from.node),
         };
-        if is_believed {
+        if is_believed && refusal == Refusal::Removed {
+            self.refusers.insert(from.node);
+            let own = self.config.identity.node;
+            let others = self.members.voters.iter().filter(|node| **node != own).count();
+            if self.refusers.len() > others / 2 {
+                self.stop = Some(StopReason::Removed);
+            }
+        } else if is_believed {
             self.stop = Some(StopReason::Refused { by: from.node, refusal });
+        }
+    }
+
+    /// Says hello again to everybody if no leader has been heard for long: whoever was removed meanwhile is told so.
+    pub(super) fn tick_silence(&mut self) {
+        let own = self.config.identity.node;
+        self.silent_ticks += 1;
+        let is_removed = !self.members.is_empty() && !self.members.contains(own);
+        let is_silent = self.silent_ticks >= SILENT_TICKS && self.silent_ticks.is_multiple_of(SILENT_TICKS);
+        if is_removed || (is_silent && self.node.raft.state != StateRole::Leader) {
+            let others: Vec<u64> = self.members.nodes().filter(|node| *node != own).collect();
+            others.into_iter().for_each(|node| self.say_hello(node));
         }
     }
 
@@ -154,6 +176,9 @@ impl Replica {
             if let Some(progress) = self.node.raft.prs().get(from) {
                 self.acquaintances.acknowledged(from, progress.matched.min(committed));
             }
+        }
+        if matches!(kind, MsgAppend | MsgHeartbeat | MsgSnapshot) {
+            self.silent_ticks = 0;
         }
         self.draw_election_timeout();
     }

@@ -26,6 +26,7 @@ impl Replica {
             self.node.tick();
         }
         self.draw_election_timeout();
+        self.tick_silence();
         self.tick_transfers();
         self.leave_joint_membership();
         self.watch_disk();

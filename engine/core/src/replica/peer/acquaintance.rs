@@ -52,7 +52,7 @@ impl Acquaintances {
     }
 
     /// What membership says of a sender; the same for every kind of message.
-    fn membership(&self, from: &Identity, members: &Members) -> Result<(), Verdict> {
+    fn membership(&self, from: &Identity, members: &Members, removed: &[u64]) -> Result<(), Verdict> {
         if from.node == self.own.node {
             return Err(Verdict::Ignore);
         }
@@ -63,7 +63,7 @@ impl Acquaintances {
         if members.is_empty() {
             return Ok(());
         }
-        if members.removed.contains(&from.node) && !fault::is_on(Mutant::RemovedAccepted) {
+        if removed.contains(&from.node) && !fault::is_on(Mutant::RemovedAccepted) {
             return Err(Verdict::Refuse(Refusal::Removed));
         }
         match members.incarnation(from.node) {
@@ -77,9 +77,9 @@ impl Acquaintances {
         }
     }
 
-    /// Whether a message that is no hello may be taken.
-    pub fn judge(&self, from: &Identity, members: &Members) -> Verdict {
-        if let Err(verdict) = self.membership(from, members) {
+    /// Whether a message that is no hello may be taken. `removed`: who may be refused for having been removed.
+    pub fn judge(&self, from: &Identity, members: &Members, removed: &[u64]) -> Verdict {
+        if let Err(verdict) = self.membership(from, members, removed) {
             return verdict;
         }
         match self.known.get(&from.node) {
@@ -91,8 +91,8 @@ impl Acquaintances {
     }
 
     /// Takes a hello.
-    pub fn greet(&mut self, from: &Identity, hello: Hello, members: &Members) -> Verdict {
-        if let Err(verdict) = self.membership(from, members) {
+    pub fn greet(&mut self, from: &Identity, hello: Hello, members: &Members, removed: &[u64]) -> Verdict {
+        if let Err(verdict) = self.membership(from, members, removed) {
             return verdict;
         }
         let known = self.known.get(&from.node).copied().unwrap_or_default();
