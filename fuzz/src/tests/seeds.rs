@@ -86,7 +86,7 @@ fn messages() -> Vec<Envelope> {
         Body::Hello(Hello { term: 3, last_index: 9 }),
         Body::Welcome { nonce: 6 },
         Body::WhoAreYou { nonce: 6 },
-        Body::Refused { nonce: 6, refusal: Refusal::LostState },
+        Body::Refused { nonce: 6, refusal: Refusal::LostState, quorum: 2 },
         Body::Raft(Box::new(append)),
         Body::Raft(Box::new(snapshot)),
         Body::Chunk(Chunk { image, meta, offset: 0, bytes: vec![7; 9].into() }),

@@ -61,8 +61,8 @@ impl Replica {
                 self.strangers.retain(|node| *node != from.node);
             }
             Body::WhoAreYou { nonce } if nonce == self.config.identity.nonce => self.say_hello(from.node),
-            Body::Refused { nonce, refusal } if nonce == self.config.identity.nonce => {
-                self.refused(&from, refusal);
+            Body::Refused { nonce, refusal, quorum } if nonce == self.config.identity.nonce => {
+                self.refused(&from, refusal, quorum);
             }
             Body::Welcome { .. } | Body::WhoAreYou { .. } | Body::Refused { .. } => {}
             Body::Raft(_) | Body::Chunk(_) | Body::ChunkAck { .. } => {
@@ -88,13 +88,16 @@ impl Replica {
         match verdict {
             Verdict::Pass => self.say(from.node, Body::Welcome { nonce }),
             Verdict::Ask => self.say(from.node, Body::WhoAreYou { nonce }),
-            Verdict::Refuse(refusal) => self.say(from.node, Body::Refused { nonce, refusal }),
+            Verdict::Refuse(refusal) => {
+                let quorum = self.members.voters.len() as u64 / 2 + 1;
+                self.say(from.node, Body::Refused { nonce, refusal, quorum });
+            }
             Verdict::Ignore => {}
         }
     }
 
     /// A peer says that this process must not take part.
-    fn refused(&mut self, from: &Identity, refusal: Refusal) {
+    fn refused(&mut self, from: &Identity, refusal: Refusal, quorum: u64) {
         let is_of_ours = from.cluster == self.config.identity.cluster;
         // A stranger of another cluster may be wrong about where it is. Only a node that is nowhere yet believes it.
         let is_believed = match refusal {
@@ -103,9 +106,7 @@ impl Replica {
         };
         if is_believed && refusal == Refusal::Removed {
             self.refusers.insert(from.node);
-            let own = self.config.identity.node;
-            let others = self.members.voters.iter().filter(|node| **node != own).count();
-            if self.refusers.len() > others / 2 {
+            if self.refusers.len() as u64 >= quorum {
                 self.stop = Some(StopReason::Removed);
             }
         } else if is_believed {

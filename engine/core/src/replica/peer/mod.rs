@@ -67,6 +67,8 @@ pub enum Body {
         nonce: u64,
         /// Why.
         refusal: Refusal,
+        /// How many voters are a majority, as the sender durably knows.
+        quorum: u64,
     },
     /// Raft's own. A snapshot's message carries neither its data nor its members: they came before, in chunks.
     Raft(Box<Message>),

@@ -160,8 +160,8 @@ fn put_body(body: &Body, out: &mut Vec<u8>) {
     match body {
         Body::Hello(hello) => put_u64s(&[hello.term, hello.last_index], out),
         Body::Welcome { nonce } | Body::WhoAreYou { nonce } => out.put_u64_le(*nonce),
-        Body::Refused { nonce, refusal } => {
-            out.put_u64_le(*nonce);
+        Body::Refused { nonce, refusal, quorum } => {
+            put_u64s(&[*nonce, *quorum], out);
             let place = REFUSALS.iter().position(|known| known == refusal);
             out.put_u8(place.expect("every refusal stands there") as u8);
         }
@@ -185,9 +185,10 @@ fn get_body(kind: u8, reader: &mut Reader) -> Result<Body, WireError> {
         1 => Body::Welcome { nonce: reader.u64()? },
         2 => Body::WhoAreYou { nonce: reader.u64()? },
         3 => {
-            let nonce = reader.u64()?;
+            let (nonce, quorum) = (reader.u64()?, reader.u64()?);
             let refusal = REFUSALS.get(usize::from(reader.u8()?)).copied();
-            Body::Refused { nonce, refusal: refusal.ok_or(WireError::Damaged("no such refusal"))? }
+            let refusal = refusal.ok_or(WireError::Damaged("no such refusal"))?;
+            Body::Refused { nonce, refusal, quorum }
         }
         4 => Body::Raft(Box::new(get_raft(reader)?)),
         5 => {
