@@ -5,156 +5,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use bytes::Bytes;
-use common::{Disk, START_MS, TERMS, TestNode, item};
+use cluster::Cluster;
+use common::{Disk, TestNode, item};
 use sluice_core::replica::StopReason;
-use sluice_core::replica::disk::Members;
 use sluice_core::replica::membership::{Change, ChangeError};
-use sluice_core::replica::peer::{Envelope, Refusal};
+use sluice_core::replica::peer::Refusal;
 use sluice_core::session::Ask;
-use sluice_core::time::Moment;
 use sluice_protocol::request::IdItem;
-use sluice_protocol::{Answer, Kind, ProductId, ReservationId, Status};
-
-struct Cluster {
-    nodes: BTreeMap<u64, TestNode>,
-    /// Nobody hears these, and they hear nobody.
-    cut: BTreeSet<u64>,
-    now: Moment,
-    members: Members,
-    snapshot_every_bytes: u64,
-}
-
-impl Cluster {
-    fn new(size: u64, snapshot_every_bytes: u64) -> Self {
-        let voters: Vec<u64> = (1..=size).collect();
-        let incarnations = voters.iter().map(|node| (*node, node + 100)).collect();
-        let members = Members { voters, incarnations, ..Members::default() };
-        let now = Moment { mono_ms: 1, wall_ms: START_MS };
-        let mut cluster =
-            Self { nodes: BTreeMap::new(), cut: BTreeSet::new(), now, members, snapshot_every_bytes };
-        for node in 1..=size {
-            cluster.start(node, node + 100, Disk::default());
-        }
-        cluster
-    }
-
-    fn start(&mut self, node: u64, incarnation: u64, disk: Disk) {
-        let members = match self.members.contains(node) {
-            true => self.members.clone(),
-            false => Members::default(),
-        };
-        let member = TestNode::member(node, incarnation, disk, members, self.now, self.snapshot_every_bytes);
-        self.nodes.insert(node, member);
-    }
-
-    /// Ends a process; what it had not synced is lost.
-    fn kill(&mut self, node: u64) -> Disk {
-        self.nodes.remove(&node).unwrap().disk
-    }
-
-    /// Everything moves until nothing does, without time passing.
-    fn settle(&mut self) {
-        loop {
-            let mut moved = false;
-            for node in self.nodes.values_mut() {
-                node.now = self.now;
-                node.drive();
-                moved |= node.sync();
-            }
-            let from: Vec<u64> = self.nodes.keys().copied().collect();
-            for from in from {
-                let messages = std::mem::take(&mut self.nodes.get_mut(&from).unwrap().messages);
-                for message in messages {
-                    moved = true;
-                    let bytes: Bytes = message.encode();
-                    let received = Envelope::decode(bytes).unwrap();
-                    assert_eq!(received, message, "what is read is what was written");
-                    let is_cut = self.cut.contains(&from) || self.cut.contains(&received.to);
-                    if let Some(to) = self.nodes.get_mut(&received.to).filter(|_| !is_cut) {
-                        to.replica.receive(received);
-                    }
-                }
-            }
-            if !moved {
-                return;
-            }
-        }
-    }
-
-    fn pass(&mut self, ticks: usize) {
-        for _ in 0..ticks {
-            self.now.mono_ms += 100;
-            self.now.wall_ms += 100;
-            self.nodes.values_mut().for_each(|node| node.replica.tick());
-            self.settle();
-        }
-    }
-
-    /// The one that leads with an open gate, after as many ticks as that takes.
-    fn leader(&mut self) -> u64 {
-        for _ in 0..100 {
-            self.settle();
-            let open = |(number, node): (&u64, &TestNode)| {
-                (node.replica.is_open() && !self.cut.contains(number)).then_some(*number)
-            };
-            if let Some(leader) = self.nodes.iter().find_map(open) {
-                return leader;
-            }
-            self.pass(1);
-        }
-        panic!("nobody leads after ten seconds");
-    }
-
-    fn at(&mut self, node: u64) -> &mut TestNode {
-        self.nodes.get_mut(&node).unwrap()
-    }
-
-    fn ask(&mut self, node: u64, kind: Kind, ask: Ask<'_>) -> Answer {
-        let correlation = self.at(node).send(kind, ask);
-        self.settle();
-        self.at(node).plain(correlation)[0]
-    }
-
-    fn put(&mut self, product: u64, stock: u64) {
-        let leader = self.leader();
-        let item = sluice_protocol::request::PutProductItem::new(ProductId(product), Some(stock), TERMS);
-        assert_eq!(self.ask(leader, Kind::PutProduct, Ask::Put(&[item])).status(), Some(Status::Done));
-    }
-
-    fn reserve(&mut self, node: u64, id: u128) -> Answer {
-        self.ask(node, Kind::Reserve, Ask::Reserve(&[item(id, 1, id as u64, 1)]))
-    }
-
-    fn change(&mut self, ticket: u64, change: Change) -> Result<u64, ChangeError> {
-        let leader = self.leader();
-        self.at(leader).replica.change_members(ticket, change);
-        for _ in 0..20 {
-            self.settle();
-            if let Some((_, result)) = self.at(leader).changed.pop_if(|(known, _)| *known == ticket) {
-                return result;
-            }
-            self.pass(1);
-        }
-        panic!("the change is not decided");
-    }
-
-    /// All that are up and not cut off hold the same.
-    fn agree(&mut self) {
-        self.pass(5);
-        let states: BTreeSet<(u64, u64)> = self
-            .nodes
-            .iter()
-            .filter(|(number, _)| !self.cut.contains(number))
-            .map(|(_, node)| (node.replica.ledger().index(), node.replica.ledger().digest()))
-            .collect();
-        assert_eq!(states.len(), 1, "{states:?}");
-    }
-}
+use sluice_protocol::{Kind, ReservationId, Status};
 
 #[test]
 fn three_replicas_take_a_reservation_and_survive_the_loss_of_their_leader() {
