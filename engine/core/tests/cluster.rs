@@ -11,9 +11,9 @@ mod common;
 
 use cluster::Cluster;
 use common::{Disk, TestNode, item};
-use sluice_core::replica::StopReason;
 use sluice_core::replica::membership::{Change, ChangeError};
 use sluice_core::replica::peer::Refusal;
+use sluice_core::replica::{STEPS_MAX, StopReason};
 use sluice_core::session::Ask;
 use sluice_protocol::request::IdItem;
 use sluice_protocol::{Kind, ReservationId, Status};
@@ -199,4 +199,21 @@ fn processes_that_must_not_take_part_are_told_so() {
     assert!(matches!(stop, Some(StopReason::Refused { refusal: Refusal::Superseded, .. })), "{stop:?}");
     cluster.nodes.insert(victim, first);
     cluster.agree();
+}
+
+#[test]
+fn a_follower_whose_disk_stalls_orders_no_more_steps_than_there_is_room_for() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    cluster.stalled.insert(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    let ordered = cluster.at(slow).ordered.len();
+    assert!(ordered <= STEPS_MAX, "{ordered} steps are under way");
+    cluster.stalled.clear();
+    cluster.agree();
+    assert_eq!(cluster.at(slow).free(1), 901);
 }

@@ -387,7 +387,7 @@ impl Replica {
             self.start_round();
             self.answer_reads(now, actions);
             self.propose(now, actions);
-            if !self.node.has_ready() {
+            if !self.node.has_ready() || self.is_backed_up() {
                 break;
             }
             self.handle_ready(now, actions);
@@ -395,6 +395,12 @@ impl Replica {
         self.snapshot_wanted |= self.node.store().take_snapshot_wanted();
         self.freeze_if_due(actions);
         self.hand_out(actions);
+    }
+
+    /// Whether the disk has no room for another step. A leader never gets so far: it proposes less. What it does not say
+    /// meanwhile, a follower could not say before the disk is done anyway.
+    fn is_backed_up(&self) -> bool {
+        self.node.raft.state != StateRole::Leader && self.appends.len() >= STEPS_MAX
     }
 
     /// Hands out what is for peers, and what they need.
