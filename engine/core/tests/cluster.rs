@@ -217,3 +217,20 @@ fn a_follower_whose_disk_stalls_orders_no_more_steps_than_there_is_room_for() {
     cluster.agree();
     assert_eq!(cluster.at(slow).free(1), 901);
 }
+
+#[test]
+fn a_part_of_an_old_snapshot_does_not_displace_the_one_that_raft_has_accepted() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.has_strays = true;
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(20);
+    cluster.agree();
+    assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
+}

@@ -184,6 +184,11 @@ impl Replica {
             // What is in it is here: raft's message will tell the leader so.
             return self.say(from, Body::ChunkAck { image, have: image.len });
         }
+        // What raft has accepted is still needed, here until it is in use and as a file until the log begins with it: no
+        // other may take its place. Who sends this one sends it again.
+        if self.node.snap().is_some() || self.installing.is_some() {
+            return;
+        }
         let known = self.transfers.receiving.as_mut().filter(|known| known.image == image);
         let Some(receiving) = known else {
             if chunk.offset == 0 {
