@@ -234,3 +234,26 @@ fn a_part_of_an_old_snapshot_does_not_displace_the_one_that_raft_has_accepted() 
     cluster.agree();
     assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
 }
+
+#[test]
+fn nobody_campaigns_on_a_snapshot_that_is_not_durable_yet() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.stalled.insert(slow);
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(20);
+    assert!(cluster.at(slow).ordered.iter().any(|(_, step)| step.reset.is_some()), "a snapshot is in use");
+    cluster.cut.insert(leader);
+    cluster.pass(40);
+    cluster.stalled.clear();
+    cluster.leader();
+    cluster.cut.clear();
+    cluster.pass(20);
+    cluster.agree();
+}

@@ -128,6 +128,7 @@ impl Replica {
             {
                 return;
             }
+            MsgTimeoutNow if !self.may_campaign() => return,
             // Without members it cannot know who voted for what it is sent: only a snapshot says so.
             MsgAppend if self.members.is_empty() => return self.ask_for_snapshot(&message),
             MsgSnapshot => {

@@ -22,13 +22,19 @@ impl Replica {
         }
         if self.quarantine > 0 && !fault::is_on(Mutant::QuarantineSkipped) {
             self.quarantine -= 1;
-        } else {
+        } else if self.node.raft.state == StateRole::Leader || self.may_campaign() {
             self.node.tick();
         }
         self.draw_election_timeout();
         self.tick_transfers();
         self.leave_joint_membership();
         self.watch_disk();
+    }
+
+    /// Whether raft may be told to campaign. It looks for changes of membership between what is applied and what is
+    /// committed, and cannot while a snapshot stands in between that the disk does not have.
+    pub(super) fn may_campaign(&self) -> bool {
+        self.installing.is_none()
     }
 
     /// Draws an election timeout from the seed, in place of the random one that raft draws whenever it resets its clock.
