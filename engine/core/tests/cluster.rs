@@ -257,3 +257,21 @@ fn nobody_campaigns_on_a_snapshot_that_is_not_durable_yet() {
     cluster.pass(20);
     cluster.agree();
 }
+
+#[test]
+fn the_only_voter_goes_on_leading_while_its_disk_stalls() {
+    let mut cluster = Cluster::new(1, u64::MAX);
+    cluster.put(1, 10);
+    cluster.start(2, 102, Disk::default());
+    cluster.change(1, Change::AddLearner { node: 2, incarnation: 102 }).unwrap();
+    cluster.pass(20);
+    cluster.agree();
+    cluster.stalled.insert(1);
+    let held = cluster.at(1).send(Kind::Reserve, Ask::Reserve(&[item(7, 1, 7, 1)]));
+    cluster.pass(60);
+    assert!(cluster.at(1).reply(held).is_none());
+    cluster.stalled.clear();
+    cluster.settle();
+    assert_eq!(cluster.at(1).plain(held)[0].status(), Some(Status::Reserved));
+    cluster.agree();
+}
