@@ -11,6 +11,7 @@ mod common;
 
 use cluster::Cluster;
 use common::{Disk, TestNode, item};
+use raft::prelude::MessageType;
 use sluice_core::replica::membership::{Change, ChangeError};
 use sluice_core::replica::peer::Refusal;
 use sluice_core::replica::{STEPS_MAX, StopReason};
@@ -274,4 +275,37 @@ fn the_only_voter_goes_on_leading_while_its_disk_stalls() {
     cluster.settle();
     assert_eq!(cluster.at(1).plain(held)[0].status(), Some(Status::Reserved));
     cluster.agree();
+}
+
+#[test]
+fn a_new_node_that_dies_before_it_stores_a_term_has_lost_nothing() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let leader = cluster.leader();
+    cluster.start(4, 104, Disk::default());
+    cluster.at(4).loads_slowly = true;
+    cluster.change(1, Change::AddLearner { node: 4, incarnation: 104 }).unwrap();
+    cluster.pass(20);
+    assert!(cluster.first_parts > 0, "it has asked for a snapshot");
+    // It asks again in a later term, which its disk has not stored yet.
+    let other = if leader == 1 { 2 } else { 1 };
+    cluster.at(leader).replica.transfer_leadership(other).unwrap();
+    cluster.pass(3);
+    assert_eq!(cluster.leader(), other);
+    cluster.stalled.insert(4);
+    cluster.at(other).replica.transfer_leadership(leader).unwrap();
+    cluster.pass(3);
+    assert_eq!(cluster.leader(), leader);
+    let disk = cluster.kill(4);
+    assert!(disk.hard_state.term < cluster.at(leader).replica.status().term);
+    // Then a part of the snapshot is what it hears first.
+    cluster.stalled.clear();
+    cluster.start(4, 104, disk);
+    cluster.loses = Some((4, MessageType::MsgHeartbeat));
+    cluster.pass(15);
+    cluster.loses = None;
+    cluster.pass(30);
+    assert_eq!(cluster.at(4).stop, None);
+    cluster.agree();
+    assert_eq!(cluster.at(4).replica.members().learners, [4]);
 }

@@ -143,8 +143,11 @@ impl Replica {
             }
             _ => {}
         }
-        // The term of a pre-vote is one that nobody is in yet.
-        if !matches!(kind, MsgRequestPreVote | MsgRequestPreVoteResponse) {
+        // The term of a pre-vote is one that nobody is in yet; a node that asks for its first snapshot only repeats the
+        // leader's, and has nothing on its disk.
+        let is_told =
+            !matches!(kind, MsgRequestPreVote | MsgRequestPreVoteResponse) && message.request_snapshot == 0;
+        if is_told {
             self.acquaintances.heard_in(from, message.term);
         }
         let (reject, was_append) = (message.reject, kind == MsgAppendResponse);
