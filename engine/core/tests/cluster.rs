@@ -309,3 +309,30 @@ fn a_new_node_that_dies_before_it_stores_a_term_has_lost_nothing() {
     cluster.agree();
     assert_eq!(cluster.at(4).replica.members().learners, [4]);
 }
+
+#[test]
+fn what_a_later_term_has_cut_off_is_answered_at_once_and_keeps_no_leader_shut() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 100);
+    let old = cluster.leader();
+    cluster.cut.insert(old);
+    let send = |id: u64, cluster: &mut Cluster| {
+        let sent = cluster.at(old).send(Kind::Reserve, Ask::Reserve(&[item(id.into(), 1, id, 1)]));
+        cluster.settle();
+        sent
+    };
+    // One entry each, more than what comes in their place.
+    let lost: Vec<u64> = (1..=20).map(|id| send(id, &mut cluster)).collect();
+    let new = cluster.leader();
+    cluster.cut.clear();
+    cluster.pass(3);
+    cluster.at(new).replica.transfer_leadership(old).unwrap();
+    // Nobody led for long: ledger time has to catch up before the gate opens.
+    cluster.now.wall_ms += 600_000;
+    assert_eq!(cluster.leader(), old);
+    for lost in lost {
+        assert_eq!(cluster.at(old).plain(lost)[0].status(), Some(Status::NotLeader));
+    }
+    assert_eq!(cluster.reserve(old, 21).status(), Some(Status::Reserved));
+    assert_eq!(cluster.at(old).free(1), 99);
+}
