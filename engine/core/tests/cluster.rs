@@ -336,3 +336,26 @@ fn what_a_later_term_has_cut_off_is_answered_at_once_and_keeps_no_leader_shut() 
     assert_eq!(cluster.reserve(old, 21).status(), Some(Status::Reserved));
     assert_eq!(cluster.at(old).free(1), 99);
 }
+
+#[test]
+fn a_late_report_of_a_part_does_not_undo_that_the_snapshot_is_whole() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.at(leader).snapshots_fail = true;
+    cluster.loses = Some((slow, MessageType::MsgSnapshot));
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(4);
+    // Its last part came twice: the second found no file to complete.
+    let (_, chunk) = cluster.first_part.clone().unwrap();
+    cluster.at(slow).replica.chunk_stored(chunk.image, 0);
+    cluster.loses = None;
+    cluster.pass(30);
+    cluster.agree();
+    assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
+}

@@ -107,8 +107,11 @@ impl Replica {
     /// Of this file, `have` bytes from its start have been written aside. They need not be durable.
     pub fn chunk_stored(&mut self, image: ImageId, have: u64) {
         if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
-            receiving.have = have;
-            let from = receiving.from;
+            // Once it is whole it stays so, whatever is said of a part that came twice.
+            if receiving.loaded.is_none() {
+                receiving.have = have;
+            }
+            let (from, have) = (receiving.from, receiving.have);
             self.say(from, Body::ChunkAck { image, have });
         }
     }
