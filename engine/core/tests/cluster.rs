@@ -359,3 +359,24 @@ fn a_late_report_of_a_part_does_not_undo_that_the_snapshot_is_whole() {
     cluster.agree();
     assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
 }
+
+#[test]
+fn a_snapshot_that_takes_long_to_load_is_waited_for() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.at(leader).snapshots_fail = true;
+    cluster.start(slow, slow + 100, disk);
+    cluster.at(slow).loads_slowly = true;
+    cluster.pass(60);
+    assert_eq!(cluster.first_parts, 1, "nothing was sent again from its start");
+    cluster.at(slow).finish_loading();
+    cluster.pass(10);
+    cluster.agree();
+    assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
+}

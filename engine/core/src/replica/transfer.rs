@@ -56,6 +56,9 @@ struct Receiving {
     image: ImageId,
     /// Bytes from its start that are written aside.
     have: u64,
+    /// Whether the part behind them was handed out to be written and has not been reported: the last one is only when
+    /// the whole file is loaded, and that takes as long as it takes.
+    is_writing: bool,
     /// Once it is whole.
     loaded: Option<(SnapshotMeta, Ledger)>,
 }
@@ -107,6 +110,7 @@ impl Replica {
     /// Of this file, `have` bytes from its start have been written aside. They need not be durable.
     pub fn chunk_stored(&mut self, image: ImageId, have: u64) {
         if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
+            receiving.is_writing = false;
             // Once it is whole it stays so, whatever is said of a part that came twice.
             if receiving.loaded.is_none() {
                 receiving.have = have;
@@ -120,7 +124,7 @@ impl Replica {
     /// an [`super::disk::Append`] resets the log to its index.
     pub fn image_received(&mut self, image: ImageId, meta: SnapshotMeta, ledger: Ledger) {
         if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
-            receiving.have = image.len;
+            (receiving.have, receiving.is_writing) = (image.len, false);
             receiving.loaded = Some((meta, ledger));
             let from = receiving.from;
             self.say(from, Body::ChunkAck { image, have: image.len });
@@ -146,8 +150,10 @@ impl Replica {
             return self.end_sending(from, SnapshotStatus::Finish);
         }
         // The same part is sent again only after a while, so that an answer that comes twice is not sent twice as much.
+        // Whoever answers is there, though.
+        sending.silent_ticks = 0;
         if have != sending.offset {
-            (sending.offset, sending.silent_ticks) = (have, 0);
+            sending.offset = have;
             self.outbox.reads.push(ChunkRead { to: from, index: image.index, offset: have });
         }
     }
@@ -195,7 +201,8 @@ impl Replica {
         let known = self.transfers.receiving.as_mut().filter(|known| known.image == image);
         let Some(receiving) = known else {
             if chunk.offset == 0 {
-                self.transfers.receiving = Some(Receiving { from, image, have: 0, loaded: None });
+                self.transfers.receiving =
+                    Some(Receiving { from, image, have: 0, is_writing: true, loaded: None });
                 self.outbox.writes.push(chunk);
             } else {
                 self.say(from, Body::ChunkAck { image, have: 0 });
@@ -203,7 +210,8 @@ impl Replica {
             return;
         };
         receiving.from = from;
-        if receiving.loaded.is_none() && chunk.offset == receiving.have {
+        if receiving.loaded.is_none() && chunk.offset == receiving.have && !receiving.is_writing {
+            receiving.is_writing = true;
             self.outbox.writes.push(chunk);
         } else {
             let have = receiving.have;
