@@ -380,3 +380,26 @@ fn a_snapshot_that_takes_long_to_load_is_waited_for() {
     cluster.agree();
     assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
 }
+
+#[test]
+fn a_snapshot_that_the_log_has_overtaken_is_not_kept() {
+    let mut cluster = Cluster::new(3, 400);
+    let leader = cluster.leader();
+    let (slow, other) = if leader == 3 { (2, 1) } else { (3, 3 - leader) };
+    // Its log reaches back to the beginning.
+    cluster.at(other).snapshots_fail = true;
+    cluster.put(1, 1_000);
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.loses = Some((slow, MessageType::MsgSnapshot));
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(4);
+    assert_ne!(cluster.at(slow).replica.status().incoming, 0);
+    cluster.at(leader).replica.transfer_leadership(other).unwrap();
+    cluster.pass(5);
+    cluster.agree();
+    assert_eq!(cluster.at(slow).replica.status().incoming, 0);
+    assert_eq!(cluster.kill(slow).log_base, 0, "it went on by the log");
+}

@@ -76,6 +76,11 @@ impl Transfers {
         self.sending.clear();
     }
 
+    /// The index of the snapshot that comes in, or has come; 0 = none.
+    pub(super) fn incoming(&self) -> u64 {
+        self.receiving.as_ref().map_or(0, |known| known.image.index)
+    }
+
     /// The snapshot of this index and term, if it was received whole.
     pub(super) fn loaded(&self, index: u64, term: u64) -> Option<&SnapshotMeta> {
         let (meta, _) = self.receiving.as_ref()?.loaded.as_ref()?;
@@ -169,8 +174,11 @@ impl Replica {
         self.node.report_snapshot(to, status);
     }
 
-    /// One tick for what is being sent: again, or given up.
+    /// One tick for what is being sent: again, or given up. What came in and was overtaken by the log goes: it may be as
+    /// big as the ledger.
     pub(super) fn tick_transfers(&mut self) {
+        let applied = self.ledger.index();
+        self.transfers.receiving.take_if(|known| known.image.index <= applied);
         let mut failed = Vec::new();
         for (to, sending) in &mut self.transfers.sending {
             sending.silent_ticks += 1;
