@@ -11,9 +11,9 @@ mod common;
 
 use cluster::Cluster;
 use common::{Disk, TestNode, item};
-use raft::prelude::MessageType;
+use raft::prelude::{Message, MessageType};
 use sluice_core::replica::membership::{Change, ChangeError};
-use sluice_core::replica::peer::Refusal;
+use sluice_core::replica::peer::{Body, Envelope, Hello, Refusal};
 use sluice_core::replica::{STEPS_MAX, StopReason};
 use sluice_core::session::Ask;
 use sluice_protocol::request::IdItem;
@@ -402,4 +402,36 @@ fn a_snapshot_that_the_log_has_overtaken_is_not_kept() {
     cluster.agree();
     assert_eq!(cluster.at(slow).replica.status().incoming, 0);
     assert_eq!(cluster.kill(slow).log_base, 0, "it went on by the log");
+}
+
+#[test]
+fn a_hello_says_what_the_disk_held_at_the_start() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let leader = cluster.leader();
+    let victim = if leader == 3 { 2 } else { 3 };
+    cluster.kill(victim);
+    // Its disk has forgotten everything, its vote too. Whoever leads tells it the term before it has said hello.
+    cluster.start(victim, victim + 100, Disk { boots: 1, ..Disk::default() });
+    let identity = cluster.at(leader).identity;
+    let own = cluster.at(victim).identity;
+    let mut heartbeat = Message::default();
+    heartbeat.set_msg_type(MessageType::MsgHeartbeat);
+    (heartbeat.from, heartbeat.to) = (leader, victim);
+    heartbeat.term = cluster.at(leader).replica.status().term;
+    for body in [
+        Body::Hello(Hello { term: heartbeat.term, last_index: 1 }),
+        Body::Raft(Box::new(heartbeat.clone())),
+        Body::WhoAreYou { nonce: own.nonce },
+    ] {
+        cluster.at(victim).replica.receive(Envelope { from: identity, to: victim, body });
+        cluster.at(victim).drive();
+    }
+    assert_eq!(cluster.at(victim).replica.status().term, heartbeat.term);
+    let messages = &cluster.at(victim).messages;
+    let hello = messages.iter().find_map(|message| match message.body {
+        Body::Hello(hello) => Some(hello),
+        _ => None,
+    });
+    assert_eq!(hello, Some(Hello { term: 0, last_index: 0 }));
 }

@@ -57,7 +57,7 @@ use self::disk::{Append, HardState, Members, SnapshotMeta};
 use self::log::LogCache;
 use self::membership::ChangeError;
 use self::peer::acquaintance::Acquaintances;
-use self::peer::{Body, Chunk, Envelope, Identity};
+use self::peer::{Body, Chunk, Envelope, Hello, Identity};
 use self::pending::Pending;
 use self::publish::Publisher;
 use self::reads::Reads;
@@ -201,6 +201,8 @@ pub struct Replica {
     changes: Vec<membership::Proposed>,
     decided: Vec<(u64, Result<u64, ChangeError>)>,
     acquaintances: Acquaintances,
+    /// What the disk held at the start. What has been heard since proves nothing about what was forgotten.
+    recovered: Hello,
     /// Members who have not welcomed this process yet.
     strangers: Vec<u64>,
     transfers: Transfers,
@@ -248,6 +250,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut node = RawNode::new(&raft_config, log, &logger)?;
+        let recovered = Hello { term: hard_state.term, last_index: node.raft.raft_log.last_index() };
         let publisher = Publisher::new(board, config.stripes, &mut ledger);
         publisher.board().rounds.set_needless(alone);
         if alone {
@@ -280,6 +283,7 @@ impl Replica {
             changes: Vec::new(),
             decided: Vec::new(),
             acquaintances: Acquaintances::new(config.identity),
+            recovered,
             transfers: Transfers::default(),
             outbox: Outbox::default(),
             held: VecDeque::new(),

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::Replica;
 use super::peer::acquaintance::Verdict;
-use super::peer::{self, Body, Chunk, Envelope, Hello, Identity, Refusal};
+use super::peer::{self, Body, Chunk, Envelope, Identity, Refusal};
 use super::transfer::ChunkRead;
 use crate::fault::{self, Mutant};
 
@@ -108,8 +108,7 @@ impl Replica {
     }
 
     pub(super) fn say_hello(&mut self, to: u64) {
-        let hello = Hello { term: self.hard_state.term, last_index: self.node.raft.raft_log.last_index() };
-        self.say(to, Body::Hello(hello));
+        self.say(to, Body::Hello(self.recovered));
     }
 
     fn step_raft(&mut self, from: u64, mut message: Message) {
