@@ -5,156 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use bytes::Bytes;
-use common::{Disk, START_MS, TERMS, TestNode, item};
-use sluice_core::replica::StopReason;
-use sluice_core::replica::disk::Members;
+use cluster::Cluster;
+use common::{Disk, TestNode, item};
+use raft::prelude::{Message, MessageType};
 use sluice_core::replica::membership::{Change, ChangeError};
-use sluice_core::replica::peer::{Envelope, Refusal};
+use sluice_core::replica::peer::{Body, Envelope, Hello, Refusal};
+use sluice_core::replica::{STEPS_MAX, StopReason};
 use sluice_core::session::Ask;
-use sluice_core::time::Moment;
 use sluice_protocol::request::IdItem;
-use sluice_protocol::{Answer, Kind, ProductId, ReservationId, Status};
-
-struct Cluster {
-    nodes: BTreeMap<u64, TestNode>,
-    /// Nobody hears these, and they hear nobody.
-    cut: BTreeSet<u64>,
-    now: Moment,
-    members: Members,
-    snapshot_every_bytes: u64,
-}
-
-impl Cluster {
-    fn new(size: u64, snapshot_every_bytes: u64) -> Self {
-        let voters: Vec<u64> = (1..=size).collect();
-        let incarnations = voters.iter().map(|node| (*node, node + 100)).collect();
-        let members = Members { voters, incarnations, ..Members::default() };
-        let now = Moment { mono_ms: 1, wall_ms: START_MS };
-        let mut cluster =
-            Self { nodes: BTreeMap::new(), cut: BTreeSet::new(), now, members, snapshot_every_bytes };
-        for node in 1..=size {
-            cluster.start(node, node + 100, Disk::default());
-        }
-        cluster
-    }
-
-    fn start(&mut self, node: u64, incarnation: u64, disk: Disk) {
-        let members = match self.members.contains(node) {
-            true => self.members.clone(),
-            false => Members::default(),
-        };
-        let member = TestNode::member(node, incarnation, disk, members, self.now, self.snapshot_every_bytes);
-        self.nodes.insert(node, member);
-    }
-
-    /// Ends a process; what it had not synced is lost.
-    fn kill(&mut self, node: u64) -> Disk {
-        self.nodes.remove(&node).unwrap().disk
-    }
-
-    /// Everything moves until nothing does, without time passing.
-    fn settle(&mut self) {
-        loop {
-            let mut moved = false;
-            for node in self.nodes.values_mut() {
-                node.now = self.now;
-                node.drive();
-                moved |= node.sync();
-            }
-            let from: Vec<u64> = self.nodes.keys().copied().collect();
-            for from in from {
-                let messages = std::mem::take(&mut self.nodes.get_mut(&from).unwrap().messages);
-                for message in messages {
-                    moved = true;
-                    let bytes: Bytes = message.encode();
-                    let received = Envelope::decode(bytes).unwrap();
-                    assert_eq!(received, message, "what is read is what was written");
-                    let is_cut = self.cut.contains(&from) || self.cut.contains(&received.to);
-                    if let Some(to) = self.nodes.get_mut(&received.to).filter(|_| !is_cut) {
-                        to.replica.receive(received);
-                    }
-                }
-            }
-            if !moved {
-                return;
-            }
-        }
-    }
-
-    fn pass(&mut self, ticks: usize) {
-        for _ in 0..ticks {
-            self.now.mono_ms += 100;
-            self.now.wall_ms += 100;
-            self.nodes.values_mut().for_each(|node| node.replica.tick());
-            self.settle();
-        }
-    }
-
-    /// The one that leads with an open gate, after as many ticks as that takes.
-    fn leader(&mut self) -> u64 {
-        for _ in 0..100 {
-            self.settle();
-            let open = |(number, node): (&u64, &TestNode)| {
-                (node.replica.is_open() && !self.cut.contains(number)).then_some(*number)
-            };
-            if let Some(leader) = self.nodes.iter().find_map(open) {
-                return leader;
-            }
-            self.pass(1);
-        }
-        panic!("nobody leads after ten seconds");
-    }
-
-    fn at(&mut self, node: u64) -> &mut TestNode {
-        self.nodes.get_mut(&node).unwrap()
-    }
-
-    fn ask(&mut self, node: u64, kind: Kind, ask: Ask<'_>) -> Answer {
-        let correlation = self.at(node).send(kind, ask);
-        self.settle();
-        self.at(node).plain(correlation)[0]
-    }
-
-    fn put(&mut self, product: u64, stock: u64) {
-        let leader = self.leader();
-        let item = sluice_protocol::request::PutProductItem::new(ProductId(product), Some(stock), TERMS);
-        assert_eq!(self.ask(leader, Kind::PutProduct, Ask::Put(&[item])).status(), Some(Status::Done));
-    }
-
-    fn reserve(&mut self, node: u64, id: u128) -> Answer {
-        self.ask(node, Kind::Reserve, Ask::Reserve(&[item(id, 1, id as u64, 1)]))
-    }
-
-    fn change(&mut self, ticket: u64, change: Change) -> Result<u64, ChangeError> {
-        let leader = self.leader();
-        self.at(leader).replica.change_members(ticket, change);
-        for _ in 0..20 {
-            self.settle();
-            if let Some((_, result)) = self.at(leader).changed.pop_if(|(known, _)| *known == ticket) {
-                return result;
-            }
-            self.pass(1);
-        }
-        panic!("the change is not decided");
-    }
-
-    /// All that are up and not cut off hold the same.
-    fn agree(&mut self) {
-        self.pass(5);
-        let states: BTreeSet<(u64, u64)> = self
-            .nodes
-            .iter()
-            .filter(|(number, _)| !self.cut.contains(number))
-            .map(|(_, node)| (node.replica.ledger().index(), node.replica.ledger().digest()))
-            .collect();
-        assert_eq!(states.len(), 1, "{states:?}");
-    }
-}
+use sluice_protocol::{Kind, ReservationId, Status};
 
 #[test]
 fn three_replicas_take_a_reservation_and_survive_the_loss_of_their_leader() {
@@ -337,4 +200,238 @@ fn processes_that_must_not_take_part_are_told_so() {
     assert!(matches!(stop, Some(StopReason::Refused { refusal: Refusal::Superseded, .. })), "{stop:?}");
     cluster.nodes.insert(victim, first);
     cluster.agree();
+}
+
+#[test]
+fn a_follower_whose_disk_stalls_orders_no_more_steps_than_there_is_room_for() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    cluster.stalled.insert(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    let ordered = cluster.at(slow).ordered.len();
+    assert!(ordered <= STEPS_MAX, "{ordered} steps are under way");
+    cluster.stalled.clear();
+    cluster.agree();
+    assert_eq!(cluster.at(slow).free(1), 901);
+}
+
+#[test]
+fn a_part_of_an_old_snapshot_does_not_displace_the_one_that_raft_has_accepted() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.has_strays = true;
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(20);
+    cluster.agree();
+    assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
+}
+
+#[test]
+fn nobody_campaigns_on_a_snapshot_that_is_not_durable_yet() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.stalled.insert(slow);
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(20);
+    assert!(cluster.at(slow).ordered.iter().any(|(_, step)| step.reset.is_some()), "a snapshot is in use");
+    cluster.cut.insert(leader);
+    cluster.pass(40);
+    cluster.stalled.clear();
+    cluster.leader();
+    cluster.cut.clear();
+    cluster.pass(20);
+    cluster.agree();
+}
+
+#[test]
+fn the_only_voter_goes_on_leading_while_its_disk_stalls() {
+    let mut cluster = Cluster::new(1, u64::MAX);
+    cluster.put(1, 10);
+    cluster.start(2, 102, Disk::default());
+    cluster.change(1, Change::AddLearner { node: 2, incarnation: 102 }).unwrap();
+    cluster.pass(20);
+    cluster.agree();
+    cluster.stalled.insert(1);
+    let held = cluster.at(1).send(Kind::Reserve, Ask::Reserve(&[item(7, 1, 7, 1)]));
+    cluster.pass(60);
+    assert!(cluster.at(1).reply(held).is_none());
+    cluster.stalled.clear();
+    cluster.settle();
+    assert_eq!(cluster.at(1).plain(held)[0].status(), Some(Status::Reserved));
+    cluster.agree();
+}
+
+#[test]
+fn a_new_node_that_dies_before_it_stores_a_term_has_lost_nothing() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let leader = cluster.leader();
+    cluster.start(4, 104, Disk::default());
+    cluster.at(4).loads_slowly = true;
+    cluster.change(1, Change::AddLearner { node: 4, incarnation: 104 }).unwrap();
+    cluster.pass(20);
+    assert!(cluster.first_parts > 0, "it has asked for a snapshot");
+    // It asks again in a later term, which its disk has not stored yet.
+    let other = if leader == 1 { 2 } else { 1 };
+    cluster.at(leader).replica.transfer_leadership(other).unwrap();
+    cluster.pass(3);
+    assert_eq!(cluster.leader(), other);
+    cluster.stalled.insert(4);
+    cluster.at(other).replica.transfer_leadership(leader).unwrap();
+    cluster.pass(3);
+    assert_eq!(cluster.leader(), leader);
+    let disk = cluster.kill(4);
+    assert!(disk.hard_state.term < cluster.at(leader).replica.status().term);
+    // Then a part of the snapshot is what it hears first.
+    cluster.stalled.clear();
+    cluster.start(4, 104, disk);
+    cluster.loses = Some((4, MessageType::MsgHeartbeat));
+    cluster.pass(15);
+    cluster.loses = None;
+    cluster.pass(30);
+    assert_eq!(cluster.at(4).stop, None);
+    cluster.agree();
+    assert_eq!(cluster.at(4).replica.members().learners, [4]);
+}
+
+#[test]
+fn what_a_later_term_has_cut_off_is_answered_at_once_and_keeps_no_leader_shut() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 100);
+    let old = cluster.leader();
+    cluster.cut.insert(old);
+    let send = |id: u64, cluster: &mut Cluster| {
+        let sent = cluster.at(old).send(Kind::Reserve, Ask::Reserve(&[item(id.into(), 1, id, 1)]));
+        cluster.settle();
+        sent
+    };
+    // One entry each, more than what comes in their place.
+    let lost: Vec<u64> = (1..=20).map(|id| send(id, &mut cluster)).collect();
+    let new = cluster.leader();
+    cluster.cut.clear();
+    cluster.pass(3);
+    cluster.at(new).replica.transfer_leadership(old).unwrap();
+    // Nobody led for long: ledger time has to catch up before the gate opens.
+    cluster.now.wall_ms += 600_000;
+    assert_eq!(cluster.leader(), old);
+    for lost in lost {
+        assert_eq!(cluster.at(old).plain(lost)[0].status(), Some(Status::NotLeader));
+    }
+    assert_eq!(cluster.reserve(old, 21).status(), Some(Status::Reserved));
+    assert_eq!(cluster.at(old).free(1), 99);
+}
+
+#[test]
+fn a_late_report_of_a_part_does_not_undo_that_the_snapshot_is_whole() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.at(leader).snapshots_fail = true;
+    cluster.loses = Some((slow, MessageType::MsgSnapshot));
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(4);
+    // Its last part came twice: the second found no file to complete.
+    let (_, chunk) = cluster.first_part.clone().unwrap();
+    cluster.at(slow).replica.chunk_stored(chunk.image, 0);
+    cluster.loses = None;
+    cluster.pass(30);
+    cluster.agree();
+    assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
+}
+
+#[test]
+fn a_snapshot_that_takes_long_to_load_is_waited_for() {
+    let mut cluster = Cluster::new(3, 400);
+    cluster.put(1, 1_000);
+    let leader = cluster.leader();
+    let slow = if leader == 3 { 2 } else { 3 };
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.at(leader).snapshots_fail = true;
+    cluster.start(slow, slow + 100, disk);
+    cluster.at(slow).loads_slowly = true;
+    cluster.pass(60);
+    assert_eq!(cluster.first_parts, 1, "nothing was sent again from its start");
+    cluster.at(slow).finish_loading();
+    cluster.pass(10);
+    cluster.agree();
+    assert!(cluster.kill(slow).log_base > 0, "it went on from a snapshot");
+}
+
+#[test]
+fn a_snapshot_that_the_log_has_overtaken_is_not_kept() {
+    let mut cluster = Cluster::new(3, 400);
+    let leader = cluster.leader();
+    let (slow, other) = if leader == 3 { (2, 1) } else { (3, 3 - leader) };
+    // Its log reaches back to the beginning.
+    cluster.at(other).snapshots_fail = true;
+    cluster.put(1, 1_000);
+    let disk = cluster.kill(slow);
+    for id in 1..100 {
+        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+    }
+    cluster.loses = Some((slow, MessageType::MsgSnapshot));
+    cluster.start(slow, slow + 100, disk);
+    cluster.pass(4);
+    assert_ne!(cluster.at(slow).replica.status().incoming, 0);
+    cluster.at(leader).replica.transfer_leadership(other).unwrap();
+    cluster.pass(5);
+    cluster.agree();
+    assert_eq!(cluster.at(slow).replica.status().incoming, 0);
+    assert_eq!(cluster.kill(slow).log_base, 0, "it went on by the log");
+}
+
+#[test]
+fn a_hello_says_what_the_disk_held_at_the_start() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let leader = cluster.leader();
+    let victim = if leader == 3 { 2 } else { 3 };
+    cluster.kill(victim);
+    // Its disk has forgotten everything, its vote too. Whoever leads tells it the term before it has said hello.
+    cluster.start(victim, victim + 100, Disk { boots: 1, ..Disk::default() });
+    let identity = cluster.at(leader).identity;
+    let own = cluster.at(victim).identity;
+    let mut heartbeat = Message::default();
+    heartbeat.set_msg_type(MessageType::MsgHeartbeat);
+    (heartbeat.from, heartbeat.to) = (leader, victim);
+    heartbeat.term = cluster.at(leader).replica.status().term;
+    for body in [
+        Body::Hello(Hello { term: heartbeat.term, last_index: 1 }),
+        Body::Raft(Box::new(heartbeat.clone())),
+        Body::WhoAreYou { nonce: own.nonce },
+    ] {
+        cluster.at(victim).replica.receive(Envelope { from: identity, to: victim, body });
+        cluster.at(victim).drive();
+    }
+    assert_eq!(cluster.at(victim).replica.status().term, heartbeat.term);
+    let messages = &cluster.at(victim).messages;
+    let hello = messages.iter().find_map(|message| match message.body {
+        Body::Hello(hello) => Some(hello),
+        _ => None,
+    });
+    assert_eq!(hello, Some(Hello { term: 0, last_index: 0 }));
 }

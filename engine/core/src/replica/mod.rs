@@ -57,7 +57,7 @@ use self::disk::{Append, HardState, Members, SnapshotMeta};
 use self::log::LogCache;
 use self::membership::ChangeError;
 use self::peer::acquaintance::Acquaintances;
-use self::peer::{Body, Chunk, Envelope, Identity};
+use self::peer::{Body, Chunk, Envelope, Hello, Identity};
 use self::pending::Pending;
 use self::publish::Publisher;
 use self::reads::Reads;
@@ -212,6 +212,8 @@ pub struct Replica {
     refusers: BTreeSet<u64>,
     /// Ticks since a leader was heard.
     silent_ticks: usize,
+    /// What the disk held at the start. What has been heard since proves nothing about what was forgotten.
+    recovered: Hello,
     /// Members who have not welcomed this process yet.
     strangers: Vec<u64>,
     transfers: Transfers,
@@ -259,6 +261,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut node = RawNode::new(&raft_config, log, &logger)?;
+        let recovered = Hello { term: hard_state.term, last_index: node.raft.raft_log.last_index() };
         let publisher = Publisher::new(board, config.stripes, &mut ledger);
         publisher.board().rounds.set_needless(alone);
         if alone {
@@ -297,6 +300,7 @@ impl Replica {
             changes: Vec::new(),
             decided: Vec::new(),
             acquaintances: Acquaintances::new(config.identity),
+            recovered,
             transfers: Transfers::default(),
             outbox: Outbox::default(),
             held: VecDeque::new(),
@@ -407,7 +411,7 @@ impl Replica {
             self.start_round();
             self.answer_reads(now, actions);
             self.propose(now, actions);
-            if !self.node.has_ready() {
+            if !self.node.has_ready() || self.is_backed_up() {
                 break;
             }
             self.handle_ready(now, actions);
@@ -416,6 +420,12 @@ impl Replica {
         self.snapshot_wanted |= self.node.store().take_snapshot_wanted();
         self.freeze_if_due(actions);
         self.hand_out(actions);
+    }
+
+    /// Whether the disk has no room for another step. A leader never gets so far: it proposes less. What it does not say
+    /// meanwhile, a follower could not say before the disk is done anyway.
+    fn is_backed_up(&self) -> bool {
+        self.node.raft.state != StateRole::Leader && self.appends.len() >= STEPS_MAX
     }
 
     /// Hands out what is for peers, and what they need.

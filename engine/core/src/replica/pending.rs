@@ -37,7 +37,8 @@ impl Pending {
         self.entries.push_back(Proposed { index, term, flights });
     }
 
-    /// Resolves those who waited for `index` or less, now that an entry of `term` was applied at `index`.
+    /// Resolves those who waited for `index` or less, or in an earlier term, now that an entry of `term` was applied at
+    /// `index`.
     pub(super) fn resolve(&mut self, index: u64, term: u64) -> Resolved {
         let mut resolved = Resolved::default();
         let term_is = |own: u64| own == term || fault::is_on(Mutant::IndexWithoutTerm);
@@ -46,9 +47,12 @@ impl Pending {
             resolved.applied = first.flights;
             return resolved;
         }
-        // Proposals of several terms may wait, and a later one may stand at a lower index than an earlier one.
+        // Proposals of several terms may wait, and a later one may stand at a lower index than an earlier one. Terms
+        // never fall along a log: behind an entry of a later term none of an earlier one is ever committed. Whoever
+        // waited for that index instead might wait for ever, and keep a leader that waits for nothing in flight shut.
         for entry in std::mem::take(&mut self.entries) {
-            if entry.index > index {
+            let is_cut_off = entry.term < term && !fault::is_on(Mutant::IndexWithoutTerm);
+            if entry.index > index && !is_cut_off {
                 self.entries.push_back(entry);
             } else if entry.index == index && term_is(entry.term) {
                 resolved.applied = entry.flights;

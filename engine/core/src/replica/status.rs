@@ -20,6 +20,8 @@ pub struct ReplicaStatus {
     pub applied: u64,
     /// The last index in a durable snapshot.
     pub snapshot: u64,
+    /// The index of a snapshot that comes in from a peer, or has come and is not in use; 0 = none.
+    pub incoming: u64,
     /// Log bytes behind that snapshot.
     pub log_bytes: u64,
     /// Ledger time, milliseconds since 1970.
@@ -42,6 +44,7 @@ impl Replica {
             commit: raft.raft_log.committed,
             applied: self.ledger.index(),
             snapshot: self.snapshots[0],
+            incoming: self.transfers.incoming(),
             log_bytes: self.log_bytes,
             ledger_ms: self.ledger.now_ms(),
             waiting: self.waiting.len(),

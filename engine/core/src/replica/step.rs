@@ -5,7 +5,7 @@ use raft::prelude::{Message, MessageType};
 use thiserror::Error;
 
 use super::peer::acquaintance::Verdict;
-use super::peer::{self, Body, Chunk, Envelope, Hello, Identity, Refusal};
+use super::peer::{self, Body, Chunk, Envelope, Identity, Refusal};
 use super::transfer::ChunkRead;
 use super::{ELECTION_TICKS, Replica};
 use crate::fault::{self, Mutant};
@@ -131,8 +131,7 @@ impl Replica {
     }
 
     pub(super) fn say_hello(&mut self, to: u64) {
-        let hello = Hello { term: self.hard_state.term, last_index: self.node.raft.raft_log.last_index() };
-        self.say(to, Body::Hello(hello));
+        self.say(to, Body::Hello(self.recovered));
     }
 
     fn step_raft(&mut self, from: u64, mut message: Message) {
@@ -151,6 +150,7 @@ impl Replica {
             {
                 return;
             }
+            MsgTimeoutNow if !self.may_campaign() => return,
             // Without members it cannot know who voted for what it is sent: only a snapshot says so.
             MsgAppend if self.members.is_empty() => return self.ask_for_snapshot(&message),
             MsgSnapshot => {
@@ -165,8 +165,11 @@ impl Replica {
             }
             _ => {}
         }
-        // The term of a pre-vote is one that nobody is in yet.
-        if !matches!(kind, MsgRequestPreVote | MsgRequestPreVoteResponse) {
+        // The term of a pre-vote is one that nobody is in yet; a node that asks for its first snapshot only repeats the
+        // leader's, and has nothing on its disk.
+        let is_told =
+            !matches!(kind, MsgRequestPreVote | MsgRequestPreVoteResponse) && message.request_snapshot == 0;
+        if is_told {
             self.acquaintances.heard_in(from, message.term);
         }
         let (reject, was_append) = (message.reject, kind == MsgAppendResponse);

@@ -22,7 +22,7 @@ impl Replica {
         }
         if self.quarantine > 0 && !fault::is_on(Mutant::QuarantineSkipped) {
             self.quarantine -= 1;
-        } else {
+        } else if self.node.raft.state == StateRole::Leader || self.may_campaign() {
             self.node.tick();
         }
         self.draw_election_timeout();
@@ -30,6 +30,15 @@ impl Replica {
         self.tick_transfers();
         self.leave_joint_membership();
         self.watch_disk();
+    }
+
+    /// Whether raft may be told to campaign. It looks for changes of membership between what is applied and what is
+    /// committed, and cannot while a snapshot stands in between that the disk does not have. The only voter is elected
+    /// by its own vote, which waits for no sync: so it waits until the disk has its log.
+    pub(super) fn may_campaign(&self) -> bool {
+        let raft = &self.node.raft;
+        let is_durable = raft.raft_log.last_index() == raft.raft_log.persisted;
+        self.installing.is_none() && (is_durable || !raft.prs().is_singleton())
     }
 
     /// Draws an election timeout from the seed, in place of the random one that raft draws whenever it resets its clock.
@@ -62,7 +71,8 @@ impl Replica {
         let oldest = self.appends.front().map_or(0, |step| step.number);
         let is_same = oldest != 0 && oldest == self.stalled.0;
         self.stalled = (oldest, if is_same { self.stalled.1 + 1 } else { 0 });
-        if self.node.raft.state != StateRole::Leader || self.members.is_alone(self.config.identity.node) {
+        // The only voter has nobody to hand it to: nobody else could ever lead.
+        if self.node.raft.state != StateRole::Leader || self.node.raft.prs().is_singleton() {
             return;
         }
         if self.stalled.1 == STALL_TICKS {

@@ -56,6 +56,9 @@ struct Receiving {
     image: ImageId,
     /// Bytes from its start that are written aside.
     have: u64,
+    /// Whether the part behind them was handed out to be written and has not been reported: the last one is only when
+    /// the whole file is loaded, and that takes as long as it takes.
+    is_writing: bool,
     /// Once it is whole.
     loaded: Option<(SnapshotMeta, Ledger)>,
 }
@@ -71,6 +74,11 @@ impl Transfers {
     /// Nothing is sent any more: this node does not lead.
     pub(super) fn forget_sending(&mut self) {
         self.sending.clear();
+    }
+
+    /// The index of the snapshot that comes in, or has come; 0 = none.
+    pub(super) fn incoming(&self) -> u64 {
+        self.receiving.as_ref().map_or(0, |known| known.image.index)
     }
 
     /// The snapshot of this index and term, if it was received whole.
@@ -107,8 +115,12 @@ impl Replica {
     /// Of this file, `have` bytes from its start have been written aside. They need not be durable.
     pub fn chunk_stored(&mut self, image: ImageId, have: u64) {
         if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
-            receiving.have = have;
-            let from = receiving.from;
+            receiving.is_writing = false;
+            // Once it is whole it stays so, whatever is said of a part that came twice.
+            if receiving.loaded.is_none() {
+                receiving.have = have;
+            }
+            let (from, have) = (receiving.from, receiving.have);
             self.say(from, Body::ChunkAck { image, have });
         }
     }
@@ -117,7 +129,7 @@ impl Replica {
     /// an [`super::disk::Append`] resets the log to its index.
     pub fn image_received(&mut self, image: ImageId, meta: SnapshotMeta, ledger: Ledger) {
         if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
-            receiving.have = image.len;
+            (receiving.have, receiving.is_writing) = (image.len, false);
             receiving.loaded = Some((meta, ledger));
             let from = receiving.from;
             self.say(from, Body::ChunkAck { image, have: image.len });
@@ -143,8 +155,10 @@ impl Replica {
             return self.end_sending(from, SnapshotStatus::Finish);
         }
         // The same part is sent again only after a while, so that an answer that comes twice is not sent twice as much.
+        // Whoever answers is there, though.
+        sending.silent_ticks = 0;
         if have != sending.offset {
-            (sending.offset, sending.silent_ticks) = (have, 0);
+            sending.offset = have;
             self.outbox.reads.push(ChunkRead { to: from, index: image.index, offset: have });
         }
     }
@@ -160,8 +174,11 @@ impl Replica {
         self.node.report_snapshot(to, status);
     }
 
-    /// One tick for what is being sent: again, or given up.
+    /// One tick for what is being sent: again, or given up. What came in and was overtaken by the log goes: it may be as
+    /// big as the ledger.
     pub(super) fn tick_transfers(&mut self) {
+        let applied = self.ledger.index();
+        self.transfers.receiving.take_if(|known| known.image.index <= applied);
         let mut failed = Vec::new();
         for (to, sending) in &mut self.transfers.sending {
             sending.silent_ticks += 1;
@@ -184,10 +201,16 @@ impl Replica {
             // What is in it is here: raft's message will tell the leader so.
             return self.say(from, Body::ChunkAck { image, have: image.len });
         }
+        // What raft has accepted is still needed, here until it is in use and as a file until the log begins with it: no
+        // other may take its place. Who sends this one sends it again.
+        if self.node.snap().is_some() || self.installing.is_some() {
+            return;
+        }
         let known = self.transfers.receiving.as_mut().filter(|known| known.image == image);
         let Some(receiving) = known else {
             if chunk.offset == 0 {
-                self.transfers.receiving = Some(Receiving { from, image, have: 0, loaded: None });
+                self.transfers.receiving =
+                    Some(Receiving { from, image, have: 0, is_writing: true, loaded: None });
                 self.outbox.writes.push(chunk);
             } else {
                 self.say(from, Body::ChunkAck { image, have: 0 });
@@ -195,7 +218,8 @@ impl Replica {
             return;
         };
         receiving.from = from;
-        if receiving.loaded.is_none() && chunk.offset == receiving.have {
+        if receiving.loaded.is_none() && chunk.offset == receiving.have && !receiving.is_writing {
+            receiving.is_writing = true;
             self.outbox.writes.push(chunk);
         } else {
             let have = receiving.have;

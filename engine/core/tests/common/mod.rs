@@ -59,6 +59,7 @@ impl Disk {
 
 pub struct TestNode {
     pub board: Arc<Board>,
+    pub identity: Identity,
     pub replica: Replica,
     pub desk: Desk,
     pub disk: Disk,
@@ -74,8 +75,10 @@ pub struct TestNode {
     pub messages: Vec<Envelope>,
     pub changed: Vec<(u64, Result<u64, ChangeError>)>,
     pub stop: Option<StopReason>,
-    /// A snapshot file that is coming in.
+    /// A snapshot file that is coming in; whether it takes long to load, and its last part meanwhile.
     partial: Option<(ImageId, Vec<u8>)>,
+    pub loads_slowly: bool,
+    loading: Option<Chunk>,
     correlation: u64,
 }
 
@@ -139,6 +142,7 @@ impl TestNode {
         let desk = Desk::new(0, Arc::clone(&board), LIMITS);
         Self {
             board,
+            identity,
             replica,
             desk,
             disk,
@@ -152,6 +156,8 @@ impl TestNode {
             changed: Vec::new(),
             stop: None,
             partial: None,
+            loads_slowly: false,
+            loading: None,
             correlation: 0,
         }
     }
@@ -229,11 +235,22 @@ impl TestNode {
         if have < image.len {
             return self.replica.chunk_stored(image, have);
         }
+        if self.loads_slowly {
+            self.loading = Some(chunk);
+            return;
+        }
         assert_eq!(crc32fast::hash(bytes), image.digest);
         let sections = sections(bytes);
         let ledger = load(&sections);
         self.disk.received = Some((chunk.meta.clone(), sections));
         self.replica.image_received(image, chunk.meta, ledger);
+    }
+
+    /// The snapshot that has come is loaded at last.
+    pub fn finish_loading(&mut self) {
+        self.loads_slowly = false;
+        let last = self.loading.take().expect("one has come");
+        self.write_chunk(last);
     }
 
     /// The disk finishes all it was given. Whether there was anything.

@@ -83,12 +83,12 @@ pub enum Body {
     },
 }
 
-/// What a process says of itself.
+/// What a process says of itself: what it found on its disk when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// Its term, durable.
+    /// Its term.
     pub term: u64,
-    /// The last index of its log, durable.
+    /// The last index of its log.
     pub last_index: u64,
 }
 
