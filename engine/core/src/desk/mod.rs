@@ -221,9 +221,10 @@ impl Desk {
         if self.parked.is_empty() {
             return;
         }
-        self.refresh_gate();
+        // The gate last: a round of this leadership must not vouch for the products of an earlier one's gate.
         let confirmed = self.board.rounds.confirmed();
         let applied = self.board.applied();
+        self.refresh_gate();
         let mut sorting = Sorting::default();
         for _ in 0..self.parked.len() {
             let mut parked = self.parked.pop_front().expect("as many as were counted");

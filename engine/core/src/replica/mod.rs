@@ -204,6 +204,9 @@ pub struct Replica {
     /// Removals that this node's disk knows of, and those under way to it by the step that takes them there.
     removed: Vec<u64>,
     removing: VecDeque<(u64, Vec<u64>)>,
+    /// Removals before the last change of membership. That one was proposed when its leader had applied them, so whoever
+    /// stored it knows of them, and that is a majority.
+    settled: Vec<u64>,
     /// A change of membership was applied, and the disk does not know that it was committed.
     membership_to_keep: bool,
     /// Raft's number of the last ready.
@@ -292,6 +295,7 @@ impl Replica {
             strangers: members.nodes().filter(|node| *node != own).collect(),
             removed: members.removed.clone(),
             removing: VecDeque::new(),
+            settled: Vec::new(),
             membership_to_keep: false,
             last_ready: 0,
             refusers: BTreeSet::new(),

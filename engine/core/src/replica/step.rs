@@ -89,7 +89,8 @@ impl Replica {
             Verdict::Pass => self.say(from.node, Body::Welcome { nonce }),
             Verdict::Ask => self.say(from.node, Body::WhoAreYou { nonce }),
             Verdict::Refuse(refusal) => {
-                let quorum = self.members.voters.len() as u64 / 2 + 1;
+                let is_settled = self.settled.contains(&from.node);
+                let quorum = if is_settled { 1 } else { self.members.voters.len() as u64 / 2 + 1 };
                 self.say(from.node, Body::Refused { nonce, refusal, quorum });
             }
             Verdict::Ignore => {}

@@ -67,7 +67,7 @@ pub enum Body {
         nonce: u64,
         /// Why.
         refusal: Refusal,
-        /// How many voters are a majority, as the sender durably knows.
+        /// Of a removal: how many must say so before the receiver ends itself, since fewer might still need its vote.
         quorum: u64,
     },
     /// Raft's own. A snapshot's message carries neither its data nor its members: they came before, in chunks.
