@@ -83,8 +83,8 @@ pub fn run(seed: u64, mode: Mode, span_us: Option<u64>, cut: &Cut, tells: bool) 
 }
 
 impl Campaign {
-    /// Makes all runs. `progress` hears of each as it ends.
-    pub fn run(&self, progress: &(dyn Fn(&Outcome) + Sync)) -> Report {
+    /// Makes all runs. `progress` hears of each as it ends, and says whether to go on.
+    pub fn run(&self, progress: &(dyn Fn(&Outcome) -> bool + Sync)) -> Report {
         let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
         let report = Mutex::new(Report::default());
         let work = || {
@@ -94,8 +94,8 @@ impl Campaign {
                     return;
                 }
                 let outcome = self.run_one(self.from + number);
-                progress(&outcome);
-                stop.fetch_or(self.stops && outcome.failure.is_some(), Ordering::Relaxed);
+                let goes_on = progress(&outcome) && !(self.stops && outcome.failure.is_some());
+                stop.fetch_or(!goes_on, Ordering::Relaxed);
                 report.lock().expect("nobody panics while he holds it").take(outcome);
             }
         };
@@ -137,18 +137,6 @@ impl Report {
         if let Some(failure) = outcome.failure {
             self.failed.push(Failed { seed: outcome.plan.seed, mode: outcome.plan.mode, failure });
         }
-    }
-
-    /// Adds what other runs came to.
-    pub fn absorb(&mut self, other: Self) {
-        self.runs += other.runs;
-        self.simulated_us += other.simulated_us;
-        self.events += other.events;
-        self.coverage.absorb(&other.coverage);
-        for (checker, checks) in other.checks {
-            *self.checks.entry(checker).or_default() += checks;
-        }
-        self.failed.extend(other.failed);
     }
 
     /// Virtual hours of all runs.

@@ -12,9 +12,6 @@ use sluice_sim::world::Outcome;
 
 use super::{Shape, commit, options};
 
-/// Seeds of one portion, when time is the limit and not their number.
-const PORTION: u64 = 64;
-
 /// What to run.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -59,26 +56,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool, String> {
         if let Some(failure) = &outcome.failure {
             bar.println(format!("seed {} ({}): {failure}", outcome.plan.seed, outcome.plan.mode));
         }
+        until.is_none_or(|until| Instant::now() < until)
     };
-    let mut report = Report::default();
-    let mut next = args.from;
-    while next - args.from < seeds {
-        let portion = if until.is_some() { PORTION.min(seeds - (next - args.from)) } else { seeds };
-        let campaign = Campaign {
-            from: next,
-            seeds: portion,
-            mode: args.shape.mode,
-            span_us: args.shape.span_us(),
-            threads: args.threads,
-            stops: !args.keep_going,
-        };
-        report.absorb(campaign.run(&progress));
-        next += portion;
-        let over = until.is_some_and(|until| Instant::now() >= until);
-        if over || (!args.keep_going && !report.failed.is_empty()) {
-            break;
-        }
-    }
+    let campaign = Campaign {
+        from: args.from,
+        seeds,
+        mode: args.shape.mode,
+        span_us: args.shape.span_us(),
+        threads: args.threads,
+        stops: !args.keep_going,
+    };
+    let report = campaign.run(&progress);
     bar.finish_and_clear();
     tell(args, &report, start.elapsed());
     let missing = report.coverage.missing();
