@@ -132,8 +132,6 @@ paths! {
     OlderSnapshot = "older snapshot used", true;
     /// A process was told that it belongs elsewhere.
     RefusedOtherCluster = "refused: other cluster", false;
-    /// A process was told that it was removed.
-    RefusedRemoved = "refused: removed", true;
     /// A process was told that its disk is another.
     RefusedIncarnation = "refused: other incarnation", true;
     /// A process was told that a later one is known.

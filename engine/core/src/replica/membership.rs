@@ -263,7 +263,7 @@ impl Replica {
         }
         let was_member = self.members.contains(self.config.identity.node);
         let conf = self.node.apply_conf_change(&change).expect("raft looked at it when it was proposed");
-        self.settled.clone_from(&self.members.removed);
+        self.removals.settle(&self.members);
         self.members.follow(&conf);
         if let Ok(incarnation) = <[u8; 8]>::try_from(&change.context[..]) {
             let new = added.iter().map(|node| (*node, u64::from_le_bytes(incarnation)));

@@ -12,7 +12,7 @@
 //! - [`peer`]: what replicas say to each other
 //! - `step`: what is done with what peers say
 //! - `transfer`: snapshots on their way to a peer and from one
-//! - [`membership`]: who votes and who learns
+//! - [`membership`]: who votes and who learns; `removal`: when whoever was removed may go
 //! - `start`, `status`: what it starts from; its figures
 //!
 //! The caller's duties:
@@ -38,13 +38,14 @@ mod propose;
 mod publish;
 mod reads;
 mod ready;
+mod removal;
 mod start;
 mod status;
 mod step;
 mod tick;
 mod transfer;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft::prelude::{Message, MessageType};
@@ -61,6 +62,7 @@ use self::peer::{Body, Chunk, Envelope, Hello, Identity};
 use self::pending::Pending;
 use self::publish::Publisher;
 use self::reads::Reads;
+use self::removal::Removals;
 use self::start::fitting;
 pub use self::start::{Recovered, StartError};
 pub use self::status::ReplicaStatus;
@@ -201,18 +203,9 @@ pub struct Replica {
     changes: Vec<membership::Proposed>,
     decided: Vec<(u64, Result<u64, ChangeError>)>,
     acquaintances: Acquaintances,
-    /// Removals that this node's disk knows of, and those under way to it by the step that takes them there.
-    removed: Vec<u64>,
-    removing: VecDeque<(u64, Vec<u64>)>,
-    /// Removals before the last change of membership. That one was proposed when its leader had applied them, so whoever
-    /// stored it knows of them, and that is a majority.
-    settled: Vec<u64>,
-    /// A change of membership was applied, and the disk does not know that it was committed.
-    membership_to_keep: bool,
+    removals: Removals,
     /// Raft's number of the last ready.
     last_ready: u64,
-    /// Who has told this node that it was removed.
-    refusers: BTreeSet<u64>,
     /// Ticks since a leader was heard.
     silent_ticks: usize,
     /// What the disk held at the start. What has been heard since proves nothing about what was forgotten.
@@ -239,6 +232,23 @@ pub struct Replica {
     credits: Vec<(ProductId, i64)>,
 }
 
+/// How raft behaves here.
+fn raft_config(node: u64, applied: u64) -> raft::Config {
+    raft::Config {
+        id: node,
+        election_tick: ELECTION_TICKS,
+        heartbeat_tick: HEARTBEAT_TICKS,
+        applied,
+        max_size_per_msg: MESSAGE_BYTES_MAX,
+        max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+        max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+        max_committed_size_per_ready: MESSAGE_BYTES_MAX,
+        check_quorum: true,
+        pre_vote: true,
+        ..raft::Config::default()
+    }
+}
+
 impl Replica {
     /// A replica that continues from what was recovered. A voter without peers campaigns at once.
     ///
@@ -249,19 +259,7 @@ impl Replica {
         let entries = fitting(&snapshot, entries, log_base)?;
         let alone = snapshot.members.is_alone(config.identity.node);
         let log = LogCache::new(&snapshot, hard_state, entries);
-        let raft_config = raft::Config {
-            id: config.identity.node,
-            election_tick: ELECTION_TICKS,
-            heartbeat_tick: HEARTBEAT_TICKS,
-            applied: snapshot.index,
-            max_size_per_msg: MESSAGE_BYTES_MAX,
-            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
-            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
-            max_committed_size_per_ready: MESSAGE_BYTES_MAX,
-            check_quorum: true,
-            pre_vote: true,
-            ..raft::Config::default()
-        };
+        let raft_config = raft_config(config.identity.node, snapshot.index);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut node = RawNode::new(&raft_config, log, &logger)?;
         let recovered = Hello { term: hard_state.term, last_index: node.raft.raft_log.last_index() };
@@ -293,12 +291,8 @@ impl Replica {
             idle_ready: None,
             lead_term: 0,
             strangers: members.nodes().filter(|node| *node != own).collect(),
-            removed: members.removed.clone(),
-            removing: VecDeque::new(),
-            settled: Vec::new(),
-            membership_to_keep: false,
+            removals: Removals::new(&members),
             last_ready: 0,
-            refusers: BTreeSet::new(),
             silent_ticks: 0,
             members,
             changes: Vec::new(),
@@ -343,9 +337,7 @@ impl Replica {
         }
         let ready = ready.expect("only what was asked for is reported");
         self.node.on_persist_ready(ready);
-        while let Some((_, removed)) = self.removing.pop_front_if(|(step, _)| *step <= number) {
-            self.removed = removed;
-        }
+        self.removals.persisted(number);
         while let Some((_, messages)) = self.held.pop_front_if(|(step, _)| *step <= number) {
             self.send(messages);
         }

@@ -75,7 +75,7 @@ impl Replica {
             }
             fault::reach(Stage::Published);
             if committed.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
-                self.membership_to_keep = true;
+                self.removals.changed();
             }
             self.node.advance_apply_to(last);
         }
@@ -166,7 +166,7 @@ impl Replica {
         let reset = (meta.index, meta.term);
         self.members = meta.members;
         // The file is durable. Until the log's reset is, nobody is refused on its account.
-        self.removing.push_back((self.last_append + 1, self.members.removed.clone()));
+        self.removals.under_way(self.last_append + 1, &self.members);
         Some(reset)
     }
 
@@ -217,21 +217,6 @@ impl Replica {
                 reset,
             },
         ));
-    }
-
-    /// Orders the commit index to be durable, since a change of membership was applied. A node that forgot that a joint
-    /// membership was left would need the votes of those who have gone.
-    pub(super) fn keep_membership(&mut self, actions: &mut Actions) {
-        if !std::mem::take(&mut self.membership_to_keep) {
-            return;
-        }
-        self.last_append += 1;
-        let ready = self.last_ready;
-        let step = Step { number: self.last_append, ready, term: self.hard_state.term };
-        self.appends.push_back(step);
-        self.removing.push_back((self.last_append, self.members.removed.clone()));
-        let append = Append { hard_state: Some(self.hard_state), ..Append::default() };
-        actions.appends.push((self.last_append, append));
     }
 
     fn apply(&mut self, entry: &Entry, actions: &mut Actions) {

@@ -4,14 +4,11 @@ use raft::StateRole;
 use raft::prelude::{Message, MessageType};
 use thiserror::Error;
 
+use super::Replica;
 use super::peer::acquaintance::Verdict;
 use super::peer::{self, Body, Chunk, Envelope, Identity, Refusal};
 use super::transfer::ChunkRead;
-use super::{ELECTION_TICKS, Replica};
 use crate::fault::{self, Mutant};
-
-/// Ticks without a word from a leader after which a node says hello to everybody again.
-const SILENT_TICKS: usize = 3 * ELECTION_TICKS;
 
 /// Why a process must end itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -54,7 +51,7 @@ impl Replica {
         }
         match body {
             Body::Hello(hello) => {
-                let verdict = self.acquaintances.greet(&from, hello, &self.members, &self.removed);
+                let verdict = self.acquaintances.greet(&from, hello, &self.members, self.removals.known());
                 self.respond(&from, verdict);
             }
             Body::Welcome { nonce } if nonce == self.config.identity.nonce => {
@@ -66,7 +63,7 @@ impl Replica {
             }
             Body::Welcome { .. } | Body::WhoAreYou { .. } | Body::Refused { .. } => {}
             Body::Raft(_) | Body::Chunk(_) | Body::ChunkAck { .. } => {
-                match self.acquaintances.judge(&from, &self.members, &self.removed) {
+                match self.acquaintances.judge(&from, &self.members, self.removals.known()) {
                     Verdict::Pass => self.take(from.node, body),
                     verdict => self.respond(&from, verdict),
                 }
@@ -89,8 +86,7 @@ impl Replica {
             Verdict::Pass => self.say(from.node, Body::Welcome { nonce }),
             Verdict::Ask => self.say(from.node, Body::WhoAreYou { nonce }),
             Verdict::Refuse(refusal) => {
-                let is_settled = self.settled.contains(&from.node);
-                let quorum = if is_settled { 1 } else { self.members.voters.len() as u64 / 2 + 1 };
+                let quorum = self.removals.quorum(from.node, &self.members);
                 self.say(from.node, Body::Refused { nonce, refusal, quorum });
             }
             Verdict::Ignore => {}
@@ -103,27 +99,14 @@ impl Replica {
         // A stranger of another cluster may be wrong about where it is. Only a node that is nowhere yet believes it.
         let is_believed = match refusal {
             Refusal::OtherCluster => self.members.is_empty(),
-            _ => is_of_ours && !self.removed.contains(&from.node),
+            _ => is_of_ours && !self.removals.known().contains(&from.node),
         };
         if is_believed && refusal == Refusal::Removed {
-            self.refusers.insert(from.node);
-            if self.refusers.len() as u64 >= quorum {
+            if self.removals.refused_by(from.node, quorum) {
                 self.stop = Some(StopReason::Removed);
             }
         } else if is_believed {
             self.stop = Some(StopReason::Refused { by: from.node, refusal });
-        }
-    }
-
-    /// Says hello again to everybody if no leader has been heard for long: whoever was removed meanwhile is told so.
-    pub(super) fn tick_silence(&mut self) {
-        let own = self.config.identity.node;
-        self.silent_ticks += 1;
-        let is_removed = !self.members.is_empty() && !self.members.contains(own);
-        let is_silent = self.silent_ticks >= SILENT_TICKS && self.silent_ticks.is_multiple_of(SILENT_TICKS);
-        if is_removed || (is_silent && self.node.raft.state != StateRole::Leader) {
-            let others: Vec<u64> = self.members.nodes().filter(|node| *node != own).collect();
-            others.into_iter().for_each(|node| self.say_hello(node));
         }
     }
 

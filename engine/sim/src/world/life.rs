@@ -370,7 +370,7 @@ impl World {
         let (path, provoked) = match reason {
             StopReason::Refused { refusal, .. } => match refusal {
                 Refusal::OtherCluster => (Path::RefusedOtherCluster, false),
-                Refusal::Removed => (Path::RefusedRemoved, is_gone),
+                Refusal::Removed => (Path::EndedRemoved, is_gone),
                 Refusal::OtherIncarnation => (Path::RefusedIncarnation, forgetful),
                 Refusal::Superseded => (Path::RefusedSuperseded, forgetful),
                 Refusal::LostState => (Path::RefusedLostState, forgetful),
