@@ -2,17 +2,21 @@
 //!
 //! A node that was removed goes on voting and answering. Others may have its removal in their logs and not know that it was
 //! committed, and would need its vote to learn so; if it went, nobody could lead any more. It is refused only by a peer whose
-//! disk knows of the removal, and ends itself when enough have refused it.
+//! disk knows of the removal, and ends itself when enough have refused it, or when one has and for long nobody has asked it
+//! for anything: those whom it knows may be gone themselves. Started again, it would serve whoever needs it after all.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use raft::StateRole;
 
 use super::disk::{Append, Members};
-use super::{Actions, ELECTION_TICKS, Replica, Step};
+use super::{Actions, ELECTION_TICKS, Replica, Step, StopReason};
 
 /// Ticks without a word from a leader after which a node says hello to everybody again.
 const SILENT_TICKS: usize = 3 * ELECTION_TICKS;
+
+/// Ticks without a message of raft's after which a node that one peer has refused ends itself.
+const UNHEARD_TICKS: u32 = 60 * ELECTION_TICKS as u32;
 
 /// What this node knows of removals.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Removals {
     is_new: bool,
     /// Who has told this node that it was removed.
     refusers: BTreeSet<u64>,
+    /// Ticks since a peer needed anything of raft's here.
+    unheard_ticks: u32,
 }
 
 impl Removals {
@@ -39,6 +45,7 @@ impl Removals {
             settled: Vec::new(),
             is_new: false,
             refusers: BTreeSet::new(),
+            unheard_ticks: 0,
         }
     }
 
@@ -75,6 +82,17 @@ impl Removals {
         if self.settled.contains(&node) { 1 } else { members.voters.len() as u64 / 2 + 1 }
     }
 
+    /// A message of raft's was taken.
+    pub(super) fn heard(&mut self) {
+        self.unheard_ticks = 0;
+    }
+
+    /// One tick. Whether nobody seems to need this node, which was removed.
+    fn is_forgotten(&mut self) -> bool {
+        self.unheard_ticks += 1;
+        !self.refusers.is_empty() && self.unheard_ticks >= UNHEARD_TICKS
+    }
+
     /// A peer says that this node was removed. Whether that is enough.
     pub(super) fn refused_by(&mut self, node: u64, quorum: u64) -> bool {
         self.refusers.insert(node);
@@ -101,6 +119,9 @@ impl Replica {
     /// Says hello again to everybody if no leader has been heard for long: whoever was removed meanwhile is told so.
     pub(super) fn tick_silence(&mut self) {
         let own = self.config.identity.node;
+        if self.removals.is_forgotten() {
+            self.stop = Some(StopReason::Removed);
+        }
         self.silent_ticks += 1;
         let is_removed = !self.members.is_empty() && !self.members.contains(own);
         let is_silent = self.silent_ticks >= SILENT_TICKS && self.silent_ticks.is_multiple_of(SILENT_TICKS);

@@ -156,6 +156,7 @@ impl Replica {
         if is_told {
             self.acquaintances.heard_in(from, message.term);
         }
+        self.removals.heard();
         let (reject, was_append) = (message.reject, kind == MsgAppendResponse);
         // An error says that the message is of no use: from a node that is no member, for instance.
         let _ = self.node.step(message);
