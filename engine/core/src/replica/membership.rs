@@ -273,8 +273,13 @@ impl Replica {
         self.publisher.board().rounds.set_needless(self.members.is_alone(self.config.identity.node));
         // It goes on voting and answering until enough others know of its removal: they may not know yet that they do not
         // need it.
-        if was_member && !self.members.contains(self.config.identity.node) {
-            self.hand_over();
+        if was_member
+            && !self.members.contains(self.config.identity.node)
+            && self.node.raft.state == StateRole::Leader
+        {
+            // Raft goes on leading and has no place for its own progress any more.
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, 0);
         }
     }
 
