@@ -198,7 +198,9 @@ proptest! {
                     let first = (last + 1).saturating_sub(back).max(compact_to + 1);
                     next = Some(step(first..=first + more, term));
                 }
-                Do::Compact(to) if to > compact_to && to < last => {
+                Do::Compact(to) if to > compact_to && to < last && under_way.is_none() => {
+                    // Only what a snapshot stands for is let go.
+                    disk.save(snapshot(to));
                     compact_to = to;
                     next = Some(Append { compact_to, ..step(last + 1..=last + 1, term) });
                 }
