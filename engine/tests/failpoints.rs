@@ -82,6 +82,10 @@ const STALL_MS: u64 = 1200;
 /// A stall comes at one of so many hits.
 const STALL_HITS: u64 = 4;
 
+/// How long a death while the log is written waits, two times in three: so long may an answer that was given too early
+/// travel before nothing is left of what it rests on.
+const LATE_MS: u64 = 40;
+
 /// How a process ends that is killed.
 const SIGKILL: i32 = 9;
 
@@ -146,6 +150,12 @@ impl Deaths {
         self.dead(point, from).await;
     }
 
+    /// As `die`, but the threads that do not stand at the point go on for a while before.
+    async fn die_late(&mut self, point: &str) {
+        let from = self.start(point, &format!("kill:{LATE_MS}"));
+        self.dead(point, from).await;
+    }
+
     /// Waits until the server has killed itself.
     async fn dead(&mut self, point: &str, from: usize) {
         let ended = self.rig.server.take().unwrap().ended(PATIENCE).await;
@@ -204,8 +214,12 @@ async fn die_under_load(facts: Vec<&'static Fact>) {
     let mut deaths = Deaths::new(Rig::start(seed(), &FLAGS).await);
     for fact in facts {
         let load = deaths.sale().await;
-        for hit in hits(&deaths.rig.dice, most(fact.when)) {
-            deaths.die(&format!("{}@{hit}", fact.name)).await;
+        for (round, hit) in hits(&deaths.rig.dice, most(fact.when)).into_iter().enumerate() {
+            let point = format!("{}@{hit}", fact.name);
+            match fact.when {
+                When::Logging(_) if round % 3 > 0 => deaths.die_late(&point).await,
+                _ => deaths.die(&point).await,
+            }
         }
         deaths.recover(load).await;
     }

@@ -1,8 +1,9 @@
 //! What is to fail, read from the environment once: which point, what happens there, and at which hit.
 //!
 //! `SLUICE_FAILPOINTS="log.sync=kill@137;snapshot.rename=error"` ends the process at the 137th time that `log.sync` is
-//! met, and makes the first rename of a snapshot fail. The actions: `kill`; `error`, where something can fail;
-//! `stall:MS`; `hold:FILE`, which waits at every hit from that one on for as long as the file exists.
+//! met, and makes the first rename of a snapshot fail. The actions: `kill`; `kill:MS`, which lets the other threads go
+//! on for so long before; `error`, where something can fail; `stall:MS`; `hold:FILE`, which waits at every hit from that
+//! one on for as long as the file exists.
 //! `SLUICE_MUTANTS="name,name"` switches known bugs on.
 //!
 //! A plan that makes no sense ends the process: a test must not pass because nothing failed.
@@ -34,7 +35,7 @@ const WRONG: i32 = 2;
 /// What happens at a point.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
-    Kill,
+    Kill(Duration),
     Error,
     Stall(Duration),
     Hold(PathBuf),
@@ -89,7 +90,8 @@ pub(super) fn check(point: Point, last: impl FnOnce()) -> io::Result<()> {
     let Some(due) = due(point) else { return Ok(()) };
     let (name, hit) = (due.fact.name, due.at_hit);
     match &due.action {
-        Action::Kill => {
+        Action::Kill(after) => {
+            thread::sleep(*after);
             eprintln!("fail point {name}, hit {hit}: killed");
             last();
             die()
@@ -138,15 +140,18 @@ fn parse_one(part: &str) -> Result<Due, String> {
         None => (rest, 1),
     };
     let (verb, argument) = action.split_once(':').unwrap_or((action, ""));
+    let span = |ms: &str| {
+        let ms = ms.parse().map_err(|_| wrong("the MS of kill:MS and stall:MS is a number"))?;
+        Ok::<_, String>(Duration::from_millis(ms))
+    };
     let action = match (verb, argument) {
-        ("kill", "") => Action::Kill,
+        ("kill", "") => Action::Kill(Duration::ZERO),
+        ("kill", ms) => Action::Kill(span(ms)?),
         ("error", "") if fact.on_error != OnError::Impossible => Action::Error,
         ("error", "") => return Err(wrong("nothing that can fail is there")),
-        ("stall", ms) => {
-            Action::Stall(Duration::from_millis(ms.parse().map_err(|_| wrong("stall:MS is no number"))?))
-        }
+        ("stall", ms) => Action::Stall(span(ms)?),
         ("hold", file) if !file.is_empty() => Action::Hold(file.into()),
-        _ => return Err(wrong("the actions are kill, error, stall:MS and hold:FILE")),
+        _ => return Err(wrong("the actions are kill, kill:MS, error, stall:MS and hold:FILE")),
     };
     if at_hit == 0 {
         return Err(wrong("hits count from 1"));
@@ -160,14 +165,15 @@ mod tests {
 
     #[test]
     fn a_plan_says_where_what_and_when() {
-        let plan = parse("log.sync=kill@137; snapshot.rename=error;net.read=stall:20;log.write=hold:/a:b@3")
+        let plan = parse("log.sync=kill@137; snapshot.rename=error;net.read=stall:20;log.write=hold:/a:b@3;log.synced=kill:5")
             .unwrap();
         let read: Vec<_> = plan.iter().map(|due| (due.fact.point, &due.action, due.at_hit)).collect();
         let expected = [
-            (Point::LogSync, &Action::Kill, 137),
+            (Point::LogSync, &Action::Kill(Duration::ZERO), 137),
             (Point::SnapshotRename, &Action::Error, 1),
             (Point::NetRead, &Action::Stall(Duration::from_millis(20)), 1),
             (Point::LogWrite, &Action::Hold("/a:b".into()), 3),
+            (Point::LogSynced, &Action::Kill(Duration::from_millis(5)), 1),
         ];
         assert_eq!(read, expected);
     }
@@ -183,7 +189,7 @@ mod tests {
             "net.read=error",
             "net.read=stall:soon",
             "net.read=hold:",
-            "log.sync=kill:1",
+            "log.sync=kill:soon",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
