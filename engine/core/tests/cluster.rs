@@ -62,14 +62,7 @@ fn what_a_deposed_leader_had_in_flight_is_definitely_dropped() {
 
 #[test]
 fn whoever_fell_behind_is_sent_a_snapshot() {
-    let mut cluster = Cluster::new(3, 400);
-    cluster.put(1, 1_000);
-    let leader = cluster.leader();
-    let slow = if leader == 3 { 2 } else { 3 };
-    let disk = cluster.kill(slow);
-    for id in 1..200 {
-        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
-    }
+    let (mut cluster, leader, slow, disk) = Cluster::with_one_behind(199);
     assert!(cluster.at(leader).snapshots > 3);
     cluster.start(slow, slow + 100, disk);
     cluster.pass(20);
@@ -221,14 +214,7 @@ fn a_follower_whose_disk_stalls_orders_no_more_steps_than_there_is_room_for() {
 
 #[test]
 fn a_part_of_an_old_snapshot_does_not_displace_the_one_that_raft_has_accepted() {
-    let mut cluster = Cluster::new(3, 400);
-    cluster.put(1, 1_000);
-    let leader = cluster.leader();
-    let slow = if leader == 3 { 2 } else { 3 };
-    let disk = cluster.kill(slow);
-    for id in 1..100 {
-        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
-    }
+    let (mut cluster, _, slow, disk) = Cluster::with_one_behind(99);
     cluster.has_strays = true;
     cluster.start(slow, slow + 100, disk);
     cluster.pass(20);
@@ -238,14 +224,7 @@ fn a_part_of_an_old_snapshot_does_not_displace_the_one_that_raft_has_accepted() 
 
 #[test]
 fn nobody_campaigns_on_a_snapshot_that_is_not_durable_yet() {
-    let mut cluster = Cluster::new(3, 400);
-    cluster.put(1, 1_000);
-    let leader = cluster.leader();
-    let slow = if leader == 3 { 2 } else { 3 };
-    let disk = cluster.kill(slow);
-    for id in 1..100 {
-        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
-    }
+    let (mut cluster, leader, slow, disk) = Cluster::with_one_behind(99);
     cluster.stalled.insert(slow);
     cluster.start(slow, slow + 100, disk);
     cluster.pass(20);
@@ -339,14 +318,7 @@ fn what_a_later_term_has_cut_off_is_answered_at_once_and_keeps_no_leader_shut() 
 
 #[test]
 fn a_late_report_of_a_part_does_not_undo_that_the_snapshot_is_whole() {
-    let mut cluster = Cluster::new(3, 400);
-    cluster.put(1, 1_000);
-    let leader = cluster.leader();
-    let slow = if leader == 3 { 2 } else { 3 };
-    let disk = cluster.kill(slow);
-    for id in 1..100 {
-        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
-    }
+    let (mut cluster, leader, slow, disk) = Cluster::with_one_behind(99);
     cluster.at(leader).snapshots_fail = true;
     cluster.loses = Some((slow, MessageType::MsgSnapshot));
     cluster.start(slow, slow + 100, disk);
@@ -362,14 +334,7 @@ fn a_late_report_of_a_part_does_not_undo_that_the_snapshot_is_whole() {
 
 #[test]
 fn a_snapshot_that_takes_long_to_load_is_waited_for() {
-    let mut cluster = Cluster::new(3, 400);
-    cluster.put(1, 1_000);
-    let leader = cluster.leader();
-    let slow = if leader == 3 { 2 } else { 3 };
-    let disk = cluster.kill(slow);
-    for id in 1..100 {
-        assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
-    }
+    let (mut cluster, leader, slow, disk) = Cluster::with_one_behind(99);
     cluster.at(leader).snapshots_fail = true;
     cluster.start(slow, slow + 100, disk);
     cluster.at(slow).loads_slowly = true;

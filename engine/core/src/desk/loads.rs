@@ -16,21 +16,7 @@ pub(super) fn load(ask: Ask<'_>) -> Load {
             let items = items.iter().map(|item| Cancel { id: item.id().0, reason: item.reason() });
             Load::Commands(Group::Cancel(items.collect()))
         }
-        Ask::Put(items) => {
-            let items = items.iter().map(|item| {
-                let terms = item.terms();
-                Put {
-                    product: item.product().0,
-                    stock: item.stock(),
-                    opens_ms: terms.opens_ms,
-                    closes_ms: terms.closes_ms,
-                    per_user_limit: terms.per_user_limit,
-                    hold_ms: terms.hold_ms,
-                    unlimited: terms.unlimited,
-                }
-            });
-            Load::Commands(Group::Put(items.collect()))
-        }
+        Ask::Put(items) => Load::Commands(Group::Put(items.iter().map(Put::from).collect())),
         Ask::Restock(items) => Load::Commands(Group::Restock(changes(items))),
         Ask::WriteOff(items) => Load::Commands(Group::WriteOff(changes(items))),
         Ask::Seal(items) => Load::Commands(Group::Seal(items.iter().map(|item| item.product().0).collect())),

@@ -14,6 +14,7 @@
 
 use rkyv::rancor;
 use rkyv::{Archive, Deserialize, Serialize};
+use sluice_protocol::request::PutProductItem;
 use thiserror::Error;
 
 /// The format this build writes.
@@ -104,6 +105,21 @@ pub struct ChangeStock {
     pub product: u64,
     /// Units.
     pub quantity: u32,
+}
+
+impl From<&PutProductItem> for Put {
+    fn from(item: &PutProductItem) -> Self {
+        let terms = item.terms();
+        Self {
+            product: item.product().0,
+            stock: item.stock(),
+            opens_ms: terms.opens_ms,
+            closes_ms: terms.closes_ms,
+            per_user_limit: terms.per_user_limit,
+            hold_ms: terms.hold_ms,
+            unlimited: terms.unlimited,
+        }
+    }
 }
 
 /// Why the bytes of an entry are not a batch.

@@ -170,6 +170,13 @@ impl Replica {
         Some(reset)
     }
 
+    /// Keeps messages, if there are any, until a durable step is done. A node alone has none.
+    fn hold(&mut self, step: u64, messages: Vec<Message>) {
+        if !messages.is_empty() {
+            self.held.push_back((step, messages));
+        }
+    }
+
     /// Orders what must be durable. A commit index alone need not be: it rides on the next step.
     fn order_append(
         &mut self,
@@ -185,7 +192,8 @@ impl Replica {
                 // Raft counts readies as persisted in order, so this one is when the step under way is.
                 Some(step) => {
                     step.ready = number;
-                    self.held.push_back((step.number, messages));
+                    let number = step.number;
+                    self.hold(number, messages);
                 }
                 None => {
                     self.idle_ready = Some(number);
@@ -203,7 +211,7 @@ impl Replica {
         self.last_append += 1;
         let step = Step { number: self.last_append, ready: number, term: self.hard_state.term };
         self.appends.push_back(step);
-        self.held.push_back((self.last_append, messages));
+        self.hold(self.last_append, messages);
         actions.appends.push((
             self.last_append,
             Append {

@@ -39,6 +39,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Three, of which one was killed before the others took so many reservations and snapshots. Who leads, who is behind,
+    /// and that one's disk.
+    pub fn with_one_behind(reservations: u128) -> (Self, u64, u64, Disk) {
+        let mut cluster = Self::new(3, 400);
+        cluster.put(1, 1_000);
+        let leader = cluster.leader();
+        let slow = if leader == 3 { 2 } else { 3 };
+        let disk = cluster.kill(slow);
+        for id in 1..=reservations {
+            assert_eq!(cluster.reserve(leader, id).status(), Some(Status::Reserved));
+        }
+        (cluster, leader, slow, disk)
+    }
+
     pub fn new(size: u64, snapshot_every_bytes: u64) -> Self {
         let voters: Vec<u64> = (1..=size).collect();
         let incarnations = voters.iter().map(|node| (*node, node + 100)).collect();

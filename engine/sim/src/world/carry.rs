@@ -10,7 +10,6 @@ use crate::checkers::Spoke;
 use crate::coverage::Path;
 use crate::history::Reply;
 use crate::net::{Carried, End};
-use crate::workload::Steer;
 
 /// How long it takes a transport to notice that nobody listens.
 const NOTICE_US: u64 = 2000;
@@ -145,15 +144,7 @@ impl World {
 
     /// A job's time has come.
     pub(super) fn job(&mut self, job: usize) {
-        let running = self.running();
-        let mut steer = Steer {
-            now_us: self.schedule.now_us(),
-            nodes: &self.directory,
-            running: &running,
-            judges: &mut self.judges,
-            coverage: &mut self.coverage,
-        };
-        let sending = match self.workload.due(job, &mut steer) {
+        let sending = match self.steer(|workload, steer| workload.due(job, steer)) {
             Ok(Some(sending)) => sending,
             Ok(None) => return,
             Err(delay_us) => return self.schedule.after(delay_us, Event::Job(job)),

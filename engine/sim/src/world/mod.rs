@@ -288,11 +288,8 @@ impl World {
         self.schedule.after(delay_us, Event::Process { host, life, input });
     }
 
-    /// Lets clients hear or do something, and orders what they do next.
-    fn talk(
-        &mut self,
-        what: impl FnOnce(&mut Workload, &mut Steer<'_>) -> Result<Vec<(usize, u64)>, Violation>,
-    ) {
+    /// Lets clients do something with what they may see of the world.
+    fn steer<T>(&mut self, what: impl FnOnce(&mut Workload, &mut Steer<'_>) -> T) -> T {
         let running = self.running();
         let mut steer = Steer {
             now_us: self.schedule.now_us(),
@@ -301,7 +298,15 @@ impl World {
             judges: &mut self.judges,
             coverage: &mut self.coverage,
         };
-        match what(&mut self.workload, &mut steer) {
+        what(&mut self.workload, &mut steer)
+    }
+
+    /// Lets clients hear or do something, and orders what they do next.
+    fn talk(
+        &mut self,
+        what: impl FnOnce(&mut Workload, &mut Steer<'_>) -> Result<Vec<(usize, u64)>, Violation>,
+    ) {
+        match self.steer(what) {
             Ok(on) => {
                 for (job, delay_us) in on {
                     self.schedule.after(delay_us, Event::Job(job));

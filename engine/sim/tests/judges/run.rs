@@ -247,18 +247,7 @@ pub fn group(ask: &Ask) -> Group {
         Ask::Confirm(item) => Group::Confirm(vec![item.id().0]),
         Ask::Cancel(item) => Group::Cancel(vec![Cancel { id: item.id().0, reason: item.reason() }]),
         Ask::Resolve(item) => Group::Resolve(vec![item.id().0]),
-        Ask::Put(item) => {
-            let terms = item.terms();
-            Group::Put(vec![Put {
-                product: item.product().0,
-                stock: item.stock(),
-                opens_ms: terms.opens_ms,
-                closes_ms: terms.closes_ms,
-                per_user_limit: terms.per_user_limit,
-                hold_ms: terms.hold_ms,
-                unlimited: terms.unlimited,
-            }])
-        }
+        Ask::Put(item) => Group::Put(vec![Put::from(item)]),
         Ask::Restock(item) => Group::Restock(vec![change(item)]),
         Ask::WriteOff(item) => Group::WriteOff(vec![change(item)]),
         Ask::Seal(item) => Group::Seal(vec![item.product().0]),

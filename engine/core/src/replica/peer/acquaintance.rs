@@ -122,9 +122,4 @@ impl Acquaintances {
             known.acknowledged = known.acknowledged.max(index);
         }
     }
-
-    /// Whether the latest process of a peer has said hello here.
-    pub fn knows(&self, node: u64) -> bool {
-        self.known.contains_key(&node)
-    }
 }

@@ -17,8 +17,8 @@ use thiserror::Error;
 
 use super::disk::SnapshotMeta;
 
+pub use self::wire::WireError;
 pub(super) use self::wire::travels;
-pub use self::wire::{MESSAGE_LEN_MAX, WireError};
 
 /// Who a process is, to its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,9 +24,6 @@ use crate::replica::disk::{Members, SnapshotMeta};
 /// The format this build writes and reads.
 pub(super) const FORMAT: u8 = 1;
 
-/// Bytes of one message.
-pub const MESSAGE_LEN_MAX: usize = 4 << 20;
-
 const PREFIX_LEN: usize = 8;
 const HEADER_LEN: usize = 64;
 
