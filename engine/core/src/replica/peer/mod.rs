@@ -1,6 +1,7 @@
 //! What replicas say to each other, as values.
 //!
-//! - `wire`: the same as bytes, in a format of our own: raft's protobuf never meets a socket
+//! - `wire`: the same as bytes, in a format of our own: raft's protobuf never meets a socket; `parts`: those bytes on
+//!   their way out
 //! - [`mod@acquaintance`]: which process a peer's messages may come from
 //!
 //! Every message says which process sent it. A receiver that does not know that process yet answers
@@ -8,6 +9,7 @@
 //! lose, repeat, delay and reorder messages, and need not know what a connection is.
 
 pub mod acquaintance;
+mod parts;
 mod wire;
 
 use bytes::Bytes;
@@ -17,8 +19,8 @@ use thiserror::Error;
 
 use super::disk::SnapshotMeta;
 
-pub use self::wire::WireError;
 pub(super) use self::wire::travels;
+pub use self::wire::{MESSAGE_LEN_MAX, WireError};
 
 /// Who a process is, to its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,25 +10,54 @@
 //! 64  … body         by kind, as written below
 //! ```
 //!
-//! Entries and chunks are decoded without a copy: they share the received buffer. Every length is checked against what
-//! is there before anything is allocated. Deliberately not here: who may say what (`acquaintance`).
+//! Entries and chunks are decoded without a copy: they share the received buffer; nor are large ones copied to be sent
+//! (`parts`). Every length is checked against what is there before anything is allocated. Deliberately not here: who may
+//! say what (`acquaintance`).
 
-use bytes::{Buf, BufMut, Bytes};
+use std::iter::once;
+
+use bytes::{Buf, Bytes};
 use raft::prelude::{Entry, EntryType, Message, MessageType};
 use sluice_protocol::ids::ClusterId;
 use thiserror::Error;
 
+use super::parts::{Parts, SHARED_LEN_MIN};
 use super::{Body, Chunk, Envelope, Hello, Identity, ImageId, Refusal};
 use crate::replica::disk::{Members, SnapshotMeta};
+use crate::replica::{CHUNK_LEN, ENTRY_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 /// The format this build writes and reads.
 pub(super) const FORMAT: u8 = 1;
 
+const CHECKSUM_AT: usize = 4;
 const PREFIX_LEN: usize = 8;
 const HEADER_LEN: usize = 64;
 
-/// What an entry takes beside its data.
+/// What an entry takes beside its data; and what it takes where raft counts, at least: two tags, a term and an index.
 const ENTRY_LEN_MIN: usize = 8 + 8 + 1 + 4;
+const ENTRY_COUNTED_MIN: usize = 4;
+
+/// What a message of raft's takes beside its entries, generously.
+const RAFT_LEN: usize = 192;
+
+/// What a part of a snapshot takes beside its bytes and the members.
+const CHUNK_HEAD_LEN: usize = 192;
+
+/// What may be said of members, removed ones too: many thousands.
+const MEMBERS_LEN_MAX: usize = 1024 * 1024;
+
+/// Bytes of one message: what a receiver may have to allocate for it. An append carries as many entries as raft counts
+/// bytes, at least one; however small they are, they are not longer than this.
+pub const MESSAGE_LEN_MAX: usize = 2 * 1024 * 1024;
+
+const _: () = {
+    let appended = MESSAGE_BYTES_MAX as usize;
+    assert!(ENTRY_BYTES_MAX <= appended, "an entry alone is no longer than what raft may put into a message");
+    // Data counts the same here and there, so entries without any take most of what raft counts.
+    let entries = appended / ENTRY_COUNTED_MIN * ENTRY_LEN_MIN;
+    assert!(HEADER_LEN + RAFT_LEN + entries <= MESSAGE_LEN_MAX);
+    assert!(HEADER_LEN + CHUNK_HEAD_LEN + MEMBERS_LEN_MAX + CHUNK_LEN <= MESSAGE_LEN_MAX);
+};
 
 const REFUSALS: [Refusal; 5] = [
     Refusal::OtherCluster,
@@ -73,21 +102,30 @@ pub(in crate::replica) fn travels(kind: MessageType) -> bool {
 }
 
 impl Envelope {
-    /// The message as bytes.
+    /// Adds the message to `out`, as parts to be sent one behind the other. The data of an entry or a chunk is a part of
+    /// its own and shares that one's buffer, if it is large; all that is small lies in one buffer.
     ///
     /// # Panics
     /// If it is one of raft's messages that never travel.
+    pub fn encode_into(&self, out: &mut Vec<Bytes>) {
+        let mut parts = Parts::with_capacity(HEADER_LEN + self.body.small_len());
+        [FORMAT, self.body.kind(), 0, 0, 0, 0, 0, 0].into_iter().for_each(|byte| parts.u8(byte));
+        parts.u128(self.from.cluster.0);
+        parts.u64s(&[self.from.node, self.from.incarnation, self.from.boot, self.from.nonce, self.to]);
+        put_body(&self.body, &mut parts);
+        let checksum = checksum(parts.pieces());
+        parts.replace(CHECKSUM_AT, &checksum.to_le_bytes());
+        parts.hand_out(out);
+    }
+
+    /// The message in one piece.
+    ///
+    /// # Panics
+    /// As [`Envelope::encode_into`].
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(HEADER_LEN + self.body_len());
-        out.extend_from_slice(&[FORMAT, self.body.kind(), 0, 0, 0, 0, 0, 0]);
-        out.put_u128_le(self.from.cluster.0);
-        for part in [self.from.node, self.from.incarnation, self.from.boot, self.from.nonce, self.to] {
-            out.put_u64_le(part);
-        }
-        put_body(&self.body, &mut out);
-        let checksum = checksum(&out);
-        out[4..PREFIX_LEN].copy_from_slice(&checksum.to_le_bytes());
-        out.into()
+        let mut parts = Vec::new();
+        self.encode_into(&mut parts);
+        if parts.len() == 1 { parts.remove(0) } else { parts.concat().into() }
     }
 
     /// # Errors
@@ -99,8 +137,8 @@ impl Envelope {
         if bytes[0] > FORMAT {
             return Err(WireError::Newer { got: bytes[0] });
         }
-        let stored = u32::from_le_bytes(bytes[4..PREFIX_LEN].try_into().expect("four bytes"));
-        if bytes[0] != FORMAT || bytes[2..4] != [0, 0] || stored != checksum(&bytes) {
+        let stored = u32::from_le_bytes(bytes[CHECKSUM_AT..PREFIX_LEN].try_into().expect("four bytes"));
+        if bytes[0] != FORMAT || bytes[2..4] != [0, 0] || stored != checksum(once(&bytes[..])) {
             return Err(WireError::Damaged("its checksum differs"));
         }
         let kind = bytes[1];
@@ -120,19 +158,22 @@ impl Envelope {
         }
         Ok(Self { from, to, body })
     }
-
-    fn body_len(&self) -> usize {
-        match &self.body {
-            Body::Raft(message) => {
-                128 + message.entries.iter().map(|entry| ENTRY_LEN_MIN + entry.data.len()).sum::<usize>()
-            }
-            Body::Chunk(chunk) => 256 + chunk.bytes.len(),
-            _ => 32,
-        }
-    }
 }
 
 impl Body {
+    /// Room for all that is small, generously.
+    fn small_len(&self) -> usize {
+        let small = |bytes: &Bytes| if bytes.len() < SHARED_LEN_MIN { bytes.len() } else { 0 };
+        match self {
+            Self::Raft(message) => {
+                let entries = message.entries.iter().map(|entry| ENTRY_LEN_MIN + small(&entry.data));
+                RAFT_LEN + entries.sum::<usize>()
+            }
+            Self::Chunk(chunk) => 2 * CHUNK_HEAD_LEN + small(&chunk.bytes),
+            _ => 64,
+        }
+    }
+
     fn kind(&self) -> u8 {
         match self {
             Self::Hello(_) => 0,
@@ -146,32 +187,35 @@ impl Body {
     }
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
+/// Of a message in pieces, of which the first holds the whole prefix.
+fn checksum<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> u32 {
+    let first = pieces.next().expect("a message has a header");
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes[..4]);
-    hasher.update(&bytes[PREFIX_LEN..]);
+    hasher.update(&first[..CHECKSUM_AT]);
+    hasher.update(&first[PREFIX_LEN..]);
+    pieces.for_each(|piece| hasher.update(piece));
     hasher.finalize()
 }
 
-fn put_body(body: &Body, out: &mut Vec<u8>) {
+fn put_body(body: &Body, out: &mut Parts) {
     match body {
-        Body::Hello(hello) => put_u64s(&[hello.term, hello.last_index], out),
-        Body::Welcome { nonce } | Body::WhoAreYou { nonce } => out.put_u64_le(*nonce),
+        Body::Hello(hello) => out.u64s(&[hello.term, hello.last_index]),
+        Body::Welcome { nonce } | Body::WhoAreYou { nonce } => out.u64(*nonce),
         Body::Refused { nonce, refusal, quorum } => {
-            put_u64s(&[*nonce, *quorum], out);
+            out.u64s(&[*nonce, *quorum]);
             let place = REFUSALS.iter().position(|known| known == refusal);
-            out.put_u8(place.expect("every refusal stands there") as u8);
+            out.u8(place.expect("every refusal stands there") as u8);
         }
         Body::Raft(message) => put_raft(message, out),
         Body::Chunk(chunk) => {
             put_image(&chunk.image, out);
-            put_u64s(&[chunk.meta.index, chunk.meta.term, chunk.offset], out);
+            out.u64s(&[chunk.meta.index, chunk.meta.term, chunk.offset]);
             put_members(&chunk.meta.members, out);
-            put_bytes(&chunk.bytes, out);
+            out.bytes(&chunk.bytes);
         }
         Body::ChunkAck { image, have } => {
             put_image(image, out);
-            out.put_u64_le(*have);
+            out.u64(*have);
         }
     }
 }
@@ -200,33 +244,30 @@ fn get_body(kind: u8, reader: &mut Reader) -> Result<Body, WireError> {
     })
 }
 
-fn put_raft(message: &Message, out: &mut Vec<u8>) {
+fn put_raft(message: &Message, out: &mut Parts) {
     let kind = RAFT_KINDS.iter().position(|kind| *kind == message.get_msg_type());
-    out.put_u8(kind.expect("a message that never travels is not sent") as u8);
-    out.put_u8(u8::from(message.reject));
+    out.u8(kind.expect("a message that never travels is not sent") as u8);
+    out.u8(u8::from(message.reject));
     let snapshot = message.get_snapshot().get_metadata();
-    put_u64s(
-        &[
-            message.from,
-            message.to,
-            message.term,
-            message.log_term,
-            message.index,
-            message.commit,
-            message.commit_term,
-            message.reject_hint,
-            message.request_snapshot,
-            snapshot.index,
-            snapshot.term,
-        ],
-        out,
-    );
-    put_bytes(&message.context, out);
-    out.put_u32_le(message.entries.len() as u32);
+    out.u64s(&[
+        message.from,
+        message.to,
+        message.term,
+        message.log_term,
+        message.index,
+        message.commit,
+        message.commit_term,
+        message.reject_hint,
+        message.request_snapshot,
+        snapshot.index,
+        snapshot.term,
+    ]);
+    out.bytes(&message.context);
+    out.u32(message.entries.len() as u32);
     for entry in &message.entries {
-        put_u64s(&[entry.index, entry.term], out);
-        out.put_u8(u8::from(entry.get_entry_type() != EntryType::EntryNormal));
-        put_bytes(&entry.data, out);
+        out.u64s(&[entry.index, entry.term]);
+        out.u8(u8::from(entry.get_entry_type() != EntryType::EntryNormal));
+        out.bytes(&entry.data);
     }
 }
 
@@ -267,27 +308,27 @@ fn get_raft(reader: &mut Reader) -> Result<Message, WireError> {
     Ok(message)
 }
 
-fn put_image(image: &ImageId, out: &mut Vec<u8>) {
-    put_u64s(&[image.index, image.term, image.len], out);
-    out.put_u32_le(image.digest);
+fn put_image(image: &ImageId, out: &mut Parts) {
+    out.u64s(&[image.index, image.term, image.len]);
+    out.u32(image.digest);
 }
 
 fn get_image(reader: &mut Reader) -> Result<ImageId, WireError> {
     Ok(ImageId { index: reader.u64()?, term: reader.u64()?, len: reader.u64()?, digest: reader.u32()? })
 }
 
-fn put_members(members: &Members, out: &mut Vec<u8>) {
+fn put_members(members: &Members, out: &mut Parts) {
     let parts =
         [&members.voters, &members.learners, &members.outgoing, &members.learners_next, &members.removed];
     for part in parts {
-        out.put_u32_le(part.len() as u32);
-        put_u64s(part, out);
+        out.u32(part.len() as u32);
+        out.u64s(part);
     }
-    out.put_u32_le(members.incarnations.len() as u32);
+    out.u32(members.incarnations.len() as u32);
     for (node, incarnation) in &members.incarnations {
-        put_u64s(&[*node, *incarnation], out);
+        out.u64s(&[*node, *incarnation]);
     }
-    out.put_u8(u8::from(members.auto_leave));
+    out.u8(u8::from(members.auto_leave));
 }
 
 fn get_members(reader: &mut Reader) -> Result<Members, WireError> {
@@ -303,15 +344,6 @@ fn get_members(reader: &mut Reader) -> Result<Members, WireError> {
     }
     let auto_leave = reader.bool()?;
     Ok(Members { voters, learners, outgoing, learners_next, auto_leave, incarnations, removed })
-}
-
-fn put_u64s(values: &[u64], out: &mut Vec<u8>) {
-    values.iter().for_each(|value| out.put_u64_le(*value));
-}
-
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    out.put_u32_le(bytes.len() as u32);
-    out.extend_from_slice(bytes);
 }
 
 /// Takes values off the front, if they are there.
