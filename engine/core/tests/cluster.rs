@@ -14,7 +14,7 @@ use common::{Disk, TestNode, item};
 use raft::prelude::{Message, MessageType};
 use sluice_core::replica::membership::{Change, ChangeError};
 use sluice_core::replica::peer::{Body, Envelope, Hello, Refusal};
-use sluice_core::replica::{STEPS_MAX, StopReason};
+use sluice_core::replica::{STEPS_MAX, StopReason, TICK_MS};
 use sluice_core::session::Ask;
 use sluice_protocol::request::IdItem;
 use sluice_protocol::{Kind, ReservationId, Status};
@@ -130,8 +130,8 @@ fn the_leadership_is_handed_over_and_a_stalled_disk_hands_it_over() {
     let resolve = [IdItem::new(ReservationId(77))];
     leader.send(Kind::Resolve, Ask::Resolve(&resolve));
     for _ in 0..40 {
-        cluster.now.mono_ms += 100;
-        cluster.now.wall_ms += 100;
+        cluster.now.mono_ms += TICK_MS;
+        cluster.now.wall_ms += TICK_MS;
         cluster.nodes.values_mut().for_each(|node| node.replica.tick());
         let stalled = std::mem::take(&mut cluster.at(to).ordered);
         cluster.at(to).drive();
@@ -257,6 +257,19 @@ fn the_only_voter_goes_on_leading_while_its_disk_stalls() {
 }
 
 #[test]
+fn a_node_alone_ticks_slowly_until_somebody_joins_it() {
+    let mut cluster = Cluster::new(1, u64::MAX);
+    cluster.put(1, 10);
+    assert_eq!(cluster.at(1).replica.tick_ms(), 100);
+    cluster.start(2, 102, Disk::default());
+    assert_eq!(cluster.at(2).replica.tick_ms(), TICK_MS, "it waits to hear who it is with");
+    cluster.change(1, Change::AddLearner { node: 2, incarnation: 102 }).unwrap();
+    assert_eq!(cluster.at(1).replica.tick_ms(), TICK_MS);
+    cluster.change(2, Change::Remove { node: 2 }).unwrap();
+    assert_eq!(cluster.at(1).replica.tick_ms(), 100);
+}
+
+#[test]
 fn a_new_node_that_dies_before_it_stores_a_term_has_lost_nothing() {
     let mut cluster = Cluster::new(3, u64::MAX);
     cluster.put(1, 10);
@@ -338,7 +351,7 @@ fn a_snapshot_that_takes_long_to_load_is_waited_for() {
     cluster.at(leader).snapshots_fail = true;
     cluster.start(slow, slow + 100, disk);
     cluster.at(slow).loads_slowly = true;
-    cluster.pass(60);
+    cluster.pass(200);
     assert_eq!(cluster.first_parts, 1, "nothing was sent again from its start");
     cluster.at(slow).finish_loading();
     cluster.pass(10);

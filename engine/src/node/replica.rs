@@ -16,8 +16,6 @@ use crate::ops::cells::Totals;
 use crate::ops::health::Condition;
 use crate::ops::labels::{Queue, Role};
 
-/// Raft's tick.
-const TICK_MS: u64 = 100;
 /// How often figures that cost something are taken, and the disk's room looked at.
 const SURVEY_MS: u64 = 500;
 /// Requests taken before the replica is driven: a burst must not delay what is already proposed.
@@ -60,7 +58,7 @@ pub(super) fn run(shared: &Shared, replica: Replica, orders: &SyncSender<Order>,
         let mut busy = turn.take_inputs();
         let now = shared.clock.now();
         if now.mono_ms >= next_tick_ms {
-            next_tick_ms = now.mono_ms + TICK_MS;
+            next_tick_ms = now.mono_ms + turn.replica.tick_ms();
             turn.replica.tick();
             shared.clock.steer();
         }

@@ -16,7 +16,8 @@
 //! - `start`, `status`: what it starts from; its figures
 //!
 //! The caller's duties:
-//! 1. Hand in flights, ticks and reports of the disk as they come, then call [`Replica::drive`] once for all of them.
+//! 1. Hand in flights, ticks and reports of the disk as they come, then call [`Replica::drive`] once for all of them. A tick
+//!    is due every [`Replica::tick_ms`].
 //! 2. Carry out [`Actions`]: appends to the log store in their order, each followed by [`Replica::persisted`] when its
 //!    own fdatasync has returned and not before; settled flights to their net threads.
 //! 3. Save a snapshot aside, then say [`Replica::snapshot_saved`] or [`Replica::snapshot_failed`].
@@ -77,6 +78,13 @@ use crate::ledger::Ledger;
 use crate::ledger::image::Image;
 use crate::time::Moment;
 
+/// Milliseconds between two ticks of raft's clock, in a cluster. A leader that died is followed by another after one to two
+/// election timeouts, so this decides how long nobody is served; a heartbeat has to arrive, and be noticed, well within
+/// one.
+pub const TICK_MS: u64 = 30;
+/// The same for a node that is alone: nobody's silence has to be noticed, and an idle one should sleep.
+const TICK_ALONE_MS: u64 = 100;
+
 /// Ticks of raft's clock without a leader before an election.
 const ELECTION_TICKS: usize = 10;
 /// Ticks between a leader's heartbeats.
@@ -93,6 +101,11 @@ const APPENDS_MAX: usize = 4;
 pub const STEPS_MAX: usize = 2 * APPENDS_MAX;
 /// Of the log's growth that makes a snapshot due, the part after which one that could not be saved is tried again.
 const SNAPSHOT_RETRY_PART: u64 = 16;
+
+/// How many ticks of a cluster take so long, at least.
+const fn ticks(ms: u64) -> u32 {
+    ms.div_ceil(TICK_MS) as u32
+}
 
 /// What a replica is told once.
 #[derive(Clone, Copy, Debug)]
@@ -386,6 +399,11 @@ impl Replica {
     /// Whether this node leads and its gate is open.
     pub fn is_open(&self) -> bool {
         matches!(self.lead, Lead::Open(_))
+    }
+
+    /// Milliseconds until the next tick is due, from the last one on.
+    pub fn tick_ms(&self) -> u64 {
+        if self.members.is_alone(self.config.identity.node) { TICK_ALONE_MS } else { TICK_MS }
     }
 
     /// Whether nothing is in flight, on disk or in memory.

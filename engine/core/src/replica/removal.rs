@@ -10,13 +10,13 @@ use std::collections::{BTreeSet, VecDeque};
 use raft::StateRole;
 
 use super::disk::{Append, Members};
-use super::{Actions, ELECTION_TICKS, Replica, Step, StopReason};
+use super::{Actions, Replica, Step, StopReason, ticks};
 
 /// Ticks without a word from a leader after which a node says hello to everybody again.
-const SILENT_TICKS: usize = 3 * ELECTION_TICKS;
+const SILENT_TICKS: usize = ticks(3_000) as usize;
 
 /// Ticks without a message of raft's after which a node that one peer has refused ends itself.
-const UNHEARD_TICKS: u32 = 60 * ELECTION_TICKS as u32;
+const UNHEARD_TICKS: u32 = ticks(60_000);
 
 /// What this node knows of removals.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::FixedState;
 use raft::StateRole;
 
-use super::{ELECTION_TICKS, Replica};
+use super::{ELECTION_TICKS, Replica, ticks};
 use crate::fault::{self, Mutant};
 
 /// Ticks after which a leader whose disk does not answer hands the leadership over.
-const STALL_TICKS: u32 = 5;
+const STALL_TICKS: u32 = ticks(500);
 /// Ticks after which it gives up leading even if nobody takes it.
-const STALL_TICKS_MAX: u32 = 2 * ELECTION_TICKS as u32;
+const STALL_TICKS_MAX: u32 = ticks(1_200);
 
 impl Replica {
     /// One tick of raft's clock.

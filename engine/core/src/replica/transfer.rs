@@ -13,18 +13,18 @@ use bytes::Bytes;
 use raft::prelude::Message;
 use raft::{SnapshotStatus, StateRole};
 
-use super::Replica;
 use super::disk::SnapshotMeta;
 use super::peer::{Body, Chunk, ImageId};
+use super::{Replica, ticks};
 use crate::ledger::Ledger;
 
 /// Bytes of a snapshot file in one message.
 pub const CHUNK_LEN: usize = 64 * 1024;
 
 /// Ticks without an answer after which a chunk is sent again.
-const RESEND_TICKS: u32 = 5;
+const RESEND_TICKS: u32 = ticks(500);
 /// Ticks without an answer after which a transfer has failed.
-const FAILED_TICKS: u32 = 40;
+const FAILED_TICKS: u32 = ticks(4_000);
 
 /// A part of a snapshot file that a peer needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft::prelude::MessageType;
+use sluice_core::replica::TICK_MS;
 use sluice_core::replica::disk::Members;
 use sluice_core::replica::membership::{Change, ChangeError};
 use sluice_core::replica::peer::{Body, Chunk, Envelope};
@@ -143,8 +144,8 @@ impl Cluster {
 
     pub fn pass(&mut self, ticks: usize) {
         for _ in 0..ticks {
-            self.now.mono_ms += 100;
-            self.now.wall_ms += 100;
+            self.now.mono_ms += TICK_MS;
+            self.now.wall_ms += TICK_MS;
             self.nodes.values_mut().for_each(|node| node.replica.tick());
             self.settle();
         }

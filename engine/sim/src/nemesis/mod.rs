@@ -4,6 +4,8 @@
 //! Whom a step hits is decided when it happens. A step that would take more from a cluster than a run allows does not
 //! happen. Deliberately not here: how each is done (`world::faults`).
 
+use sluice_core::replica::TICK_MS;
+
 use crate::net::Condition;
 use crate::plan::{Mode, Plan};
 use crate::random::Random;
@@ -112,7 +114,8 @@ pub fn schedule(plan: &Plan) -> Vec<Step> {
             let for_us = random.spread(20 * MS_US, longest_us);
             let fault = draw(&mut random, weights);
             // Long enough for an election, not so long that the leader would have noticed before.
-            let for_us = if fault == Fault::Stale { random.between(1_500, 5_000) * MS_US } else { for_us };
+            let for_us =
+                if fault == Fault::Stale { random.between(15, 50) * TICK_MS * MS_US } else { for_us };
             Step { at_us, for_us, fault }
         })
         .collect();

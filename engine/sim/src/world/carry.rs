@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use raft::prelude::Message;
+use sluice_core::replica::TICK_MS;
 use sluice_core::replica::peer::{Body, Envelope};
 
 use super::event::{Event, Input, Request};
@@ -126,7 +127,7 @@ impl World {
             Ok(envelope) => {
                 if let Body::Raft(message) = &envelope.body {
                     let votes = message.get_msg_type() == raft::prelude::MessageType::MsgRequestVote;
-                    if votes && now_us < process.started_us + 1_000_000 {
+                    if votes && now_us < process.started_us + QUARANTINE_TICKS * TICK_MS * 1000 {
                         self.coverage.hit(Path::Quarantine);
                     }
                 }

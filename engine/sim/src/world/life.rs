@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sluice_core::replica::peer::{Identity, Refusal};
-use sluice_core::replica::{Actions, StopReason};
+use sluice_core::replica::{Actions, StopReason, TICK_MS};
 
 use super::event::{Event, Input};
 use super::host::Down;
@@ -13,10 +13,8 @@ use crate::checkers::Kept;
 use crate::coverage::Path;
 use crate::disk::SnapshotFile;
 
-/// Raft's tick, on the node's own clock.
-const TICK_US: u64 = 100_000;
 /// Ticks between two looks at the disk's room.
-const SURVEY_TICKS: u64 = 5;
+const SURVEY_TICKS: u64 = 500 / TICK_MS;
 /// How long what is in flight may take to finish when a process is stopped.
 const STOP_US_MAX: u64 = 10_000_000;
 /// How often desks look at deadlines, and at what is in doubt.
@@ -89,7 +87,7 @@ impl World {
         let judged = self.judges.installed(alias, index, process.replica.ledger());
         host.process = Some(process);
         self.heed(judged);
-        let delay_us = self.hosts[number].random.below(TICK_US);
+        let delay_us = self.hosts[number].random.below(TICK_MS * 1000);
         self.order(number, delay_us, Input::Tick);
         self.turn_soon(number);
     }
@@ -186,10 +184,10 @@ impl World {
         let now_us = self.now_us();
         let host = &mut self.hosts[number];
         host.clock.steer(now_us);
-        let delay_us = host.clock.true_us(TICK_US);
         let (admitting, mono_ms) = (!host.temper.is_full, host.clock.now(now_us).mono_ms);
         let node = host.node;
         let Some(process) = &mut host.process else { return };
+        let delay_us = host.clock.true_us(process.replica.tick_ms() * 1000);
         process.ticks += ticks;
         if process.ticks.is_multiple_of(SURVEY_TICKS) {
             process.board.set_admitting(admitting);
@@ -293,7 +291,7 @@ impl World {
             (_, false) => Some(EXPIRE_US),
             _ => None,
         };
-        if due_us < TICK_US {
+        if due_us < process.replica.tick_ms() * 1000 {
             self.turn_after(number, due_us.max(1000));
         }
         let Some(look_us) = look_us else { return };
