@@ -2,11 +2,12 @@
 //!
 //! `LOCK` keeps a second process out. `IDENTITY` says whose data this is; it is written last when a directory is
 //! created, so a directory without one is empty or was left half made by a crash, and a directory with one is whole.
-//! `BOOT` counts its starts (`boot`).
+//! `BOOT` counts its starts (`boot`). `JOIN` is there while a node joins a cluster (`join`), `PEERS` says where the others are.
 //!
 //! Deliberately not here: the log and the snapshots themselves.
 
 mod boot;
+mod join;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -17,8 +18,10 @@ use sluice_protocol::ids::{ClusterId, NodeId};
 use thiserror::Error;
 
 use self::boot::{BOOT_FILE, BOOT_FILE_ASIDE};
+use self::join::{JOIN_FILE, JOIN_FILE_ASIDE};
 use crate::failpoint::{self, Point};
 use crate::files::sync_dir;
+use crate::peers::{BOOK_FILE, BOOK_FILE_ASIDE};
 use crate::wal::{Backend, StoreError};
 
 /// The format of the whole directory that this build writes.
@@ -29,8 +32,12 @@ const IDENTITY_FILE: &str = "IDENTITY";
 const IDENTITY_FILE_ASIDE: &str = "IDENTITY.tmp";
 
 /// What a directory may hold before it has an identity: the leavings of a creation that a crash cut short.
-const HALF_MADE: [&str; 12] = [
+const HALF_MADE: [&str; 16] = [
     LOCK_FILE,
+    JOIN_FILE,
+    JOIN_FILE_ASIDE,
+    BOOK_FILE,
+    BOOK_FILE_ASIDE,
     BOOT_FILE,
     BOOT_FILE_ASIDE,
     IDENTITY_FILE_ASIDE,
@@ -183,6 +190,19 @@ impl DataDir {
         self.identity = Some(identity);
         Ok(())
     }
+
+    /// The incarnation that this directory joins a cluster with: the same however often that is tried. Durable on return.
+    ///
+    /// # Errors
+    /// [`DataDirError`] if what was written cannot be read, or nothing can be written.
+    pub(crate) fn joining(&self, fresh: u64) -> Result<u64, DataDirError> {
+        join::incarnation(&self.path, fresh)
+    }
+
+    /// The node has joined: nothing need be remembered of that.
+    pub(crate) fn joined(&self) {
+        join::forget(&self.path);
+    }
 }
 
 /// Whether the creation of a data directory has ended, so that whatever is missing from now on was lost.
@@ -274,14 +294,19 @@ fn print(identity: &Identity) -> String {
 }
 
 /// Puts a checksum line behind lines of text.
-fn seal_text(mut body: String) -> String {
+pub(crate) fn seal_text(mut body: String) -> String {
     let crc = crc32fast::hash(body.as_bytes());
     body.push_str(&format!("crc={crc:08x}\n"));
     body
 }
 
 /// The lines before the checksum line, if that is theirs and their format one that this build reads.
-fn open_text<'a>(bytes: &'a [u8], file: &Path, dir: &Path, newest: u32) -> Result<&'a str, DataDirError> {
+pub(crate) fn open_text<'a>(
+    bytes: &'a [u8],
+    file: &Path,
+    dir: &Path,
+    newest: u32,
+) -> Result<&'a str, DataDirError> {
     let damaged = |what: &str| DataDirError::Damaged { file: file.to_path_buf(), what: what.to_owned() };
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
     let (body, crc) = text

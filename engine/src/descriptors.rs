@@ -1,7 +1,7 @@
 //! Descriptors: how many this process may have, and how many connections that leaves room for.
 //!
-//! Connections are capped below the system's limit, so that files, snapshots and the ops port always find a descriptor,
-//! however many clients knock. Deliberately not here: counting connections.
+//! Connections are capped below the system's limit, so that files, snapshots, peers and the ops port always find a
+//! descriptor, however many clients knock. Deliberately not here: counting connections.
 
 use std::io;
 
@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::peers;
 
 /// What the log, snapshots, the data directory, listeners and the standard streams need at most, generously; and the one
 /// descriptor of a connection that is being turned away.
@@ -37,7 +38,8 @@ pub struct TooFew {
 /// # Errors
 /// [`TooFew`] if hardly any.
 pub(crate) fn connections_max(config: &Config) -> Result<usize, TooFew> {
-    let reserved = OWN + PER_NET_THREAD * config.node.net_threads + config.ops.connections_max;
+    let peers = if config.peers.listen.is_some() { peers::DESCRIPTORS } else { 0 };
+    let reserved = OWN + peers + PER_NET_THREAD * config.node.net_threads + config.ops.connections_max;
     let wanted = config.limits.connections_max;
     let limit = raise(reserved + wanted);
     let allowed = allowed(limit, reserved, wanted)?;

@@ -4,7 +4,7 @@
 //! - [`command`] the command line, one file a subcommand
 //! - [`config`] what a node may be told, parsed into something that can only be valid
 //! - [`node`] threads and queues; the only place where the paths come together
-//! - [`net`] sockets; [`descriptors`] how many there may be
+//! - [`net`] sockets of clients, [`peers`] those of other nodes and of operators; [`descriptors`] how many there may be
 //! - [`wal`], [`snapshot`], [`datadir`] what is on disk
 //! - [`ops`] metrics, health, and the port that shows them
 //! - [`clock`] the only reader of time
@@ -26,6 +26,7 @@ mod files;
 pub mod net;
 pub mod node;
 pub mod ops;
+pub mod peers;
 pub mod snapshot;
 pub mod testing;
 pub mod wal;

@@ -28,7 +28,7 @@ fn serve(settings: &[(&str, &str)]) -> Server {
     let server = Server::start_with(|config| {
         settings.iter().fold(config, |config, (key, value)| config.with(key, value))
     });
-    assert!(server.node().health().wait_until_ready());
+    assert!(server.node().health().wait_until_up());
     server
 }
 

@@ -52,6 +52,11 @@ impl Board {
         }
     }
 
+    /// Whose board it is.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// The gate, if this node leads and its gate is open.
     pub fn gate(&self) -> Option<Arc<Gate>> {
         self.gate.load_full()

@@ -7,6 +7,8 @@
 mod check_config;
 pub mod demo;
 pub mod exit;
+mod found;
+mod node;
 mod output;
 mod product;
 mod remote;
@@ -21,6 +23,8 @@ use clap::{Parser, Subcommand};
 pub use check_config::CheckConfigArgs;
 pub use demo::DemoArgs;
 pub use exit::Exit;
+pub use found::{InitArgs, JoinArgs};
+pub use node::NodeCommand;
 pub use product::ProductCommand;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
 pub use serve::ServeArgs;
@@ -39,6 +43,13 @@ pub struct Cli {
 pub enum Command {
     /// Run a node
     Serve(ServeArgs),
+    /// Make the data directory of a new cluster
+    Init(InitArgs),
+    /// Make the data directory of a new node of a cluster
+    Join(Box<JoinArgs>),
+    /// List, promote, remove and replace the nodes of a cluster, and choose its leader
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Print the configuration that `serve` would run with, or everything that is wrong with it
     CheckConfig(CheckConfigArgs),
     /// Run a flash sale on this machine, cut the power in its midst, and check every answer
@@ -65,6 +76,9 @@ impl Cli {
     pub fn run(self) -> Exit {
         match self.command {
             Command::Serve(args) => args.run(),
+            Command::Init(args) => args.run(),
+            Command::Join(args) => args.run(),
+            Command::Node(command) => command.run(),
             Command::CheckConfig(args) => args.run(),
             Command::Demo(args) => demo::run(args),
             Command::Status(args) => args.run(),

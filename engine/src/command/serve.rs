@@ -60,7 +60,7 @@ impl ServeArgs {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let health = Arc::clone(node.health());
         // Ends with the node at the latest: one that stops is never ready.
-        let mut ready = tokio::task::spawn_blocking(move || health.wait_until_ready());
+        let mut ready = tokio::task::spawn_blocking(move || health.wait_until_up());
         let mut waiting = true;
         loop {
             tokio::select! {
@@ -82,11 +82,16 @@ impl ServeArgs {
         let url = format!("sluice://{}", node.address());
         let ops = format!("http://{}", node.ops_address());
         let data = node.data().display().to_string();
+        let peers = node.peer_address().map(|address| address.to_string());
         let line = if self.json {
             let (cluster, node) = (cluster.to_string(), id.0);
-            format!("{}\n", json!({ "url": url, "ops": ops, "data": data, "cluster": cluster, "node": node }))
+            let object = json!({
+                "url": url, "ops": ops, "peers": peers, "data": data, "cluster": cluster, "node": node,
+            });
+            format!("{object}\n")
         } else {
-            format!("sluice {} serves {url}, ops {ops}, data {data}\n", env!("CARGO_PKG_VERSION"))
+            let peers = peers.map(|peers| format!(", peers {peers}")).unwrap_or_default();
+            format!("sluice {} serves {url}, ops {ops}{peers}, data {data}\n", env!("CARGO_PKG_VERSION"))
         };
         output::print(&line, Exit::Done);
         tracing::info!(%url, %ops, %data, %cluster, node = id.0, "serving");
@@ -101,9 +106,10 @@ fn exit_of(error: &NodeError) -> Exit {
         | NodeError::Ops(OpsError::Start(_))
         | NodeError::Thread(_) => Exit::Internal,
         NodeError::Recovery(_) => Exit::DataRefused,
-        NodeError::Listen { .. } | NodeError::Ops(OpsError::Listen { .. }) | NodeError::Descriptors(_) => {
-            Exit::Usage
-        }
+        NodeError::Listen { .. }
+        | NodeError::ListenForPeers { .. }
+        | NodeError::Ops(OpsError::Listen { .. })
+        | NodeError::Descriptors(_) => Exit::Usage,
     }
 }
 

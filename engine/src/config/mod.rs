@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use sluice_core::ledger::settings::Settings as LedgerSettings;
 
 pub use error::{ConfigErrors, Mistake, Origin, Problem};
-pub use settings::{ClusterConfig, Config, LimitsConfig, LogConfig, NodeConfig, OpsConfig};
+pub use settings::{ClusterConfig, Config, LimitsConfig, LogConfig, NodeConfig, OpsConfig, PeersConfig};
 pub use source::ConfigArgs;
 pub use value::Value;
 
@@ -98,6 +98,7 @@ pub fn resolve(args: &ConfigArgs) -> Result<Resolved, ConfigErrors> {
     mistakes.extend(plaintext_beyond_loopback(&resolved));
     mistakes.extend(budget_default_above_max(&resolved));
     mistakes.extend(ports_collide(&resolved));
+    mistakes.extend(nobody_could_connect(&resolved));
     if mistakes.is_empty() { Ok(resolved) } else { Err(ConfigErrors::new(mistakes)) }
 }
 
@@ -107,7 +108,7 @@ fn plaintext_beyond_loopback(resolved: &Resolved) -> Vec<Mistake> {
     if resolved.find("node.insecure_plaintext").is_some_and(allowed) {
         return Vec::new();
     }
-    ["node.listen", "ops.listen"]
+    ["node.listen", "peers.listen", "ops.listen"]
         .into_iter()
         .filter_map(|key| resolved.find(key))
         .filter(|setting| address(setting).is_some_and(|address| !address.ip().is_loopback()))
@@ -127,13 +128,35 @@ fn budget_default_above_max(resolved: &Resolved) -> Option<Mistake> {
     })
 }
 
-fn ports_collide(resolved: &Resolved) -> Option<Mistake> {
-    let (node, ops) = (resolved.find("node.listen")?, resolved.find("ops.listen")?);
-    // Port 0 asks the system for a free one: two of those never collide.
-    (address(node) == address(ops) && address(ops)?.port() != 0).then(|| {
-        let why = "must differ from node.listen: two listeners cannot share a port".to_owned();
-        mistake(ops, Problem::Conflict { why })
-    })
+fn ports_collide(resolved: &Resolved) -> Vec<Mistake> {
+    let pairs =
+        [("node.listen", "ops.listen"), ("node.listen", "peers.listen"), ("peers.listen", "ops.listen")];
+    let collide = |(one, other): (&str, &str)| {
+        let (one, other) = (resolved.find(one)?, resolved.find(other)?);
+        // Port 0 asks the system for a free one: two of those never collide.
+        let is_same = address(one) == address(other) && address(other)?.port() != 0;
+        let why = format!("must differ from {}: two listeners cannot share a port", one.key);
+        is_same.then(|| mistake(other, Problem::Conflict { why }))
+    };
+    pairs.into_iter().filter_map(collide).collect()
+}
+
+/// What is told to others must be an address that they can connect to.
+fn nobody_could_connect(resolved: &Resolved) -> Vec<Mistake> {
+    if resolved.find("peers.listen").and_then(address).is_none() {
+        return Vec::new();
+    }
+    let told = |(listen, advertise): (&str, &'static str)| {
+        let (listen, advertise) = (resolved.find(listen)?, resolved.find(advertise)?);
+        let is_auto = advertise.value.to_string() == "auto";
+        let why = format!("must be set, since {} names no address that others could connect to", listen.key);
+        let is_any = address(listen)?.ip().is_unspecified();
+        (is_auto && is_any).then(|| mistake(advertise, Problem::Conflict { why }))
+    };
+    [("node.listen", "node.advertise"), ("peers.listen", "peers.advertise")]
+        .into_iter()
+        .filter_map(told)
+        .collect()
 }
 
 fn address(setting: &Effective) -> Option<SocketAddr> {

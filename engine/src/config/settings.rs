@@ -93,6 +93,8 @@ sections! {
     node: NodeConfig {
         /// Where clients connect.
         listen: SocketAddr = "listen", "127.0.0.1:7400", Kind::Address;
+        /// Where clients find this node, if that is not where it listens: a leader's address is told to them.
+        advertise: String = "advertise", "auto", Kind::Advertised;
         /// The data directory; created if it does not exist.
         data: PathBuf = "data", "./sluice-data", Kind::Path;
         /// Threads that serve connections; `auto` is half the processors, at least one.
@@ -101,6 +103,18 @@ sections! {
         insecure_plaintext: bool = "insecure-plaintext", "false", Kind::Switch;
         /// Which log lines go to standard error: a level, or a filter such as `info,sluice_engine::wal=debug`.
         log_filter: String = "log-filter", "info", Kind::Filter;
+    }
+
+    /// What the nodes of a cluster say to each other, and operators to them.
+    peers: PeersConfig {
+        /// Where the other nodes and `sluice node` connect; `off` on a node that is alone.
+        listen: Option<SocketAddr> = "peer-listen", "off", Kind::AddressOrOff;
+        /// Where the other nodes find this one, if that is not where it listens.
+        advertise: String = "peer-advertise", "auto", Kind::Advertised;
+        /// Bytes of snapshots that are sent to nodes which fell behind, per second, all together.
+        snapshot_rate: u64 = "peer-snapshot-rate", "64MiB", Kind::size(MIB, TIB);
+        /// Bytes of messages to one node that may wait to be sent; beyond it they are dropped, and sent again later.
+        queue_bytes_max: usize = "peer-queue-bytes-max", "32MiB", Kind::size(MIB, GIB);
     }
 
     /// Bounds on everything a client can make grow.

@@ -83,7 +83,8 @@ fn flag(setting: &'static Setting) -> Arg {
         Kind::Switch => {
             arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
         }
-        Kind::Address => arg.value_name("IP:PORT"),
+        Kind::Address | Kind::AddressOrOff => arg.value_name("IP:PORT"),
+        Kind::Advertised => arg.value_name("HOST:PORT"),
         Kind::Path => arg.value_name("DIR"),
         Kind::Count { .. } | Kind::Threads => arg.value_name("N"),
         Kind::Size { .. } => arg.value_name("SIZE"),

@@ -21,12 +21,17 @@ const SPAN_UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 const THREADS_MAX: u64 = 64;
 const AUTO: &str = "auto";
+const OFF: &str = "off";
 
 /// What a setting may be.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// `ip:port`.
     Address,
+    /// `ip:port`, or `off`.
+    AddressOrOff,
+    /// `host:port` as others reach it, or `auto`.
+    Advertised,
     /// A path in the file system.
     Path,
     /// `true` or `false`.
@@ -50,6 +55,8 @@ pub(super) enum Kind {
 pub enum Value {
     /// `ip:port`.
     Address(SocketAddr),
+    /// Nothing is listened on.
+    Off,
     /// A path in the file system.
     Path(PathBuf),
     /// `true` or `false`.
@@ -91,6 +98,10 @@ impl Kind {
         let unreadable = || Problem::Unreadable { expected: self.expected() };
         match self {
             Self::Address => text.parse().map(Value::Address).map_err(|_| unreadable()),
+            Self::AddressOrOff if text == OFF => Ok(Value::Off),
+            Self::AddressOrOff => text.parse().map(Value::Address).map_err(|_| unreadable()),
+            Self::Advertised if text == AUTO || is_host_and_port(text) => Ok(Value::Text(text.to_owned())),
+            Self::Advertised => Err(unreadable()),
             Self::Path if text.is_empty() => Err(unreadable()),
             Self::Path => Ok(Value::Path(PathBuf::from(text))),
             Self::Switch => text.parse().map(Value::Switch).map_err(|_| unreadable()),
@@ -116,6 +127,8 @@ impl Kind {
     pub(super) fn expected(&self) -> String {
         match self {
             Self::Address => "an address and a port, such as 127.0.0.1:7400 or [::1]:7400".to_owned(),
+            Self::AddressOrOff => "off, or an address and a port, such as 127.0.0.1:7401".to_owned(),
+            Self::Advertised => "auto, or a host and a port, such as db1.example:7401".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Count { low, high } => format!("a whole number from {low} to {high}"),
@@ -137,7 +150,13 @@ impl Kind {
             Self::Count { low, high } | Self::Size { low, high } => (*low, *high),
             Self::Span { low_ms, high_ms } => (*low_ms, *high_ms),
             Self::Threads => (1, THREADS_MAX),
-            Self::Address | Self::Path | Self::Switch | Self::Filter | Self::Backend => return Ok(number),
+            Self::Address
+            | Self::AddressOrOff
+            | Self::Advertised
+            | Self::Path
+            | Self::Switch
+            | Self::Filter
+            | Self::Backend => return Ok(number),
         };
         if (low..=high).contains(&number) {
             Ok(number)
@@ -151,6 +170,14 @@ impl Kind {
 fn threads_auto() -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     (processors / 2).clamp(1, THREADS_MAX)
+}
+
+/// A name or an address, and a port that can be connected to.
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    let is_name = !host.is_empty() && (is_bracketed || !host.contains(':'));
+    is_name && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 /// Digits, with `_` between them as TOML has it.
@@ -187,6 +214,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "{address}"),
+            Self::Off => f.write_str(OFF),
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Switch(on) => write!(f, "{on}"),
             Self::Count(count) => write!(f, "{count}"),
@@ -218,6 +246,7 @@ macro_rules! from_value {
 
 from_value! {
     SocketAddr: Value::Address(address) => Some(*address);
+    Option<SocketAddr>: Value::Address(address) => Some(Some(*address)), Value::Off => Some(None);
     PathBuf: Value::Path(path) => Some(path.clone());
     bool: Value::Switch(on) => Some(*on);
     u32: Value::Count(n) => u32::try_from(*n).ok();
@@ -254,6 +283,16 @@ mod tests {
             ("1d".into(), "90s".into(), "1500ms".into())
         );
         assert_eq!(Value::Size(64 << 20).to_string(), "64MiB");
+    }
+
+    #[test]
+    fn what_is_advertised_can_be_connected_to() {
+        for text in ["auto", "db1:7401", "10.0.0.1:7401", "[::1]:7401"] {
+            assert!(Kind::Advertised.parse(text).is_ok(), "{text}");
+        }
+        for text in ["", "db1", ":7401", "db1:0", "db1:x", "::1:7401", "a b:1", "db1:70000"] {
+            assert!(Kind::Advertised.parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -325,7 +325,9 @@ impl Connection {
                 Ok(Step::Hello { name }) => {
                     tracing::debug!(connection = self.id, name, "hello");
                     let board = net.board();
-                    session.welcome(NodeId(board.leader()), "", board.applied().time_ms);
+                    let leader = NodeId(board.leader());
+                    let address = net.address_of(leader);
+                    session.welcome(leader, &address, board.applied().time_ms);
                 }
                 Ok(Step::Ping) => {}
                 Ok(Step::Starved | Step::Full) => break,

@@ -14,6 +14,7 @@ use sluice_core::board::Board;
 use sluice_core::desk::{Caller, Desk, DeskCounts, DeskLimits, Reply};
 use sluice_core::flight::Answers;
 use sluice_core::session::{Ask, Facts, Session};
+use sluice_protocol::NodeId;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -90,6 +91,13 @@ impl NetThread {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Where clients find another node; empty if that is not known, or is this one.
+    pub(super) fn address_of(&self, node: NodeId) -> String {
+        let is_own = node == self.facts.node || node.0 == 0;
+        let post = self.shared.post.as_ref().filter(|_| !is_own);
+        post.and_then(|post| post.entry(node.0)).map_or_else(String::new, |entry| entry.clients)
     }
 
     pub(super) fn board(&self) -> &Board {

@@ -1,16 +1,18 @@
 //! A node: threads and queues around the core; the only place where the paths come together.
 //!
 //! - `shared`: what the threads share
-//! - `recovery`: from the data directory to a replica
-//! - `replica`: the thread that decides
+//! - `recovery`: from the data directory to a replica; [`found`]: to a data directory
+//! - `replica`: the thread that decides; `operators`: what it does for operators
 //! - `disk`: the thread that writes the log
 //! - `snapshots`: the thread for snapshot files
 //! - `room`: what is free on the disk
 //!
-//! Threads: N for the net, one replica, one for the log, one for snapshots, one for the ops port. Data flows one way; only
+//! Threads: N for the net, one replica, one for the log, one for snapshots, one for peers, one for the ops port. Data flows one way; only
 //! outcomes come back.
 
 mod disk;
+mod found;
+mod operators;
 mod recovery;
 mod replica;
 mod room;
@@ -18,7 +20,7 @@ pub(crate) mod shared;
 mod snapshots;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,12 +30,13 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_queue::ArrayQueue;
 use sluice_core::board::Board;
 use sluice_core::replica::peer;
-use sluice_core::replica::{Replica, ReplicaConfig, STEPS_MAX};
+use sluice_core::replica::{CHUNK_LEN, Replica, ReplicaConfig, STEPS_MAX};
 use sluice_core::session::Facts;
 use sluice_protocol::{ClusterId, NodeId};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+pub use self::found::{FoundError, found, join};
 use self::recovery::Opened;
 pub use self::recovery::RecoveryError;
 use self::room::Room;
@@ -47,6 +50,7 @@ use crate::net;
 use crate::ops::health::Health;
 use crate::ops::metrics::{Identity, Metrics};
 use crate::ops::server::{OpsError, OpsServer};
+use crate::peers::{self, PeerThread};
 
 /// Reports from the disk threads that may wait. The replica has far fewer steps under way.
 const REPORTS_MAX: usize = 1024;
@@ -62,6 +66,16 @@ pub enum NodeError {
         "cannot listen on {address}: {source}: choose another address with --listen, or stop what uses it"
     )]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Peers could not connect.
+    #[error(
+        "cannot listen on {address} for peers: {source}: choose another address with --peer-listen, or stop what uses it"
+    )]
+    ListenForPeers {
         /// The address.
         address: SocketAddr,
         /// The system's words.
@@ -90,6 +104,7 @@ pub struct Node {
     replica: JoinHandle<()>,
     wal: JoinHandle<()>,
     snapshots: JoinHandle<()>,
+    peers: Option<PeerThread>,
 }
 
 impl Node {
@@ -111,6 +126,7 @@ impl Node {
         let as_listen = |source| NodeError::Listen { address: listen, source };
         let listener = net::listen(listen).map_err(as_listen)?;
         let address = listener.local_addr().map_err(as_listen)?;
+        let peer_listener = config.peers.listen.map(listen_for_peers).transpose()?;
         let opened = recovery::open(config)?;
         let identity = (opened.identity.cluster, opened.identity.node);
         // The cell is this process's own and empty.
@@ -119,8 +135,30 @@ impl Node {
         let records = opened.recovered.ledger.totals().records as usize;
         let keys = config.limits.records_expected.max(records + records / 4);
         let board = Arc::new(Board::new(identity.1, keys, opened.seed));
-        let shared = Arc::new(shared(config, Arc::clone(&board), clock, metrics, health));
         let replica_config = replica_config(config, &opened);
+        let sleeper = Arc::<Sleeper>::default();
+        let talk = peer_listener.map(|listener| {
+            let listens_at = listener.local_addr()?;
+            let entry = peers::Entry {
+                boot: opened.data_dir.boot(),
+                peers: advertised(&config.peers.advertise, listens_at),
+                clients: advertised(&config.node.advertise, address),
+            };
+            peers::start(peers::Start {
+                listener,
+                own: replica_config.identity,
+                entry,
+                data: config.node.data.clone(),
+                queue_bytes_max: config.peers.queue_bytes_max,
+                replica: Arc::clone(&sleeper),
+            })
+        });
+        let (post, peers, peer_thread) = match talk.transpose().map_err(NodeError::Thread)? {
+            Some((post, peers, thread)) => (Some(post), Some(peers), Some(thread)),
+            None => (None, None, None),
+        };
+        let shared = shared(config, Arc::clone(&board), clock, metrics, health);
+        let shared = Arc::new(Shared { replica: sleeper, post, ..shared });
         let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
         failpoint::reach(Point::StartReplica);
         let status = replica.status();
@@ -144,13 +182,14 @@ impl Node {
         let snapshots = spawn("snapshots", Box::new(move || snapshots::run(&with, files, &to_do)))?;
         let with = Arc::clone(&shared);
         let data_dir = opened.data_dir;
+        let pace = peers::Pace::new(config.peers.snapshot_rate, CHUNK_LEN as u64);
         let data = config.node.data.clone();
         let replica = spawn(
             "replica",
             Box::new(move || {
                 // Its lock is held for as long as anything is decided.
                 let _held = data_dir;
-                replica::run(&with, replica, &orders, &room);
+                replica::run(&with, replica, &orders, &room, peers, pace);
             }),
         )?;
         let facts = Facts {
@@ -159,12 +198,17 @@ impl Node {
             frames_in_flight_max: limits.frames_in_flight_max as usize,
         };
         let nets = net::start(listener, &limits, &facts, &shared).map_err(NodeError::Thread)?;
-        Ok(Self { shared, address, ops, data, identity, nets, replica, wal, snapshots })
+        Ok(Self { shared, address, ops, data, identity, nets, replica, wal, snapshots, peers: peer_thread })
     }
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where peers connect, if they can.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.shared.post.as_ref().map(|post| post.address())
     }
 
     /// Where operators look.
@@ -200,7 +244,20 @@ impl Node {
         for thread in threads {
             thread.join().expect("threads of a node end without a panic");
         }
+        // Last, so that what the replica said at its end is sent.
+        if let Some(peers) = self.peers {
+            peers.join().expect("threads of a node end without a panic");
+        }
     }
+}
+
+fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    net::listen(address).map_err(|source| NodeError::ListenForPeers { address, source })
+}
+
+/// What is told to others: what the configuration says, or where the node listens.
+fn advertised(setting: &str, listens_at: SocketAddr) -> String {
+    if setting == "auto" { listens_at.to_string() } else { setting.to_owned() }
 }
 
 /// Who the replica is, and how it works.
@@ -245,7 +302,8 @@ fn shared(
         // Less than the replica has under way would not slow it down, but end it.
         appends: ArrayQueue::new(limits.appends_queue_max.max(STEPS_MAX)),
         reports: ArrayQueue::new(REPORTS_MAX),
-        replica: Sleeper::default(),
+        replica: Arc::default(),
+        post: None,
         wal: Sleeper::default(),
         stopping: AtomicBool::new(false),
         drained: AtomicBool::new(false),

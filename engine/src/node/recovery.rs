@@ -1,23 +1,21 @@
-//! From a data directory to everything a replica starts with; from an empty one, to a new cluster of one.
+//! From a data directory to everything a replica starts with.
 //!
 //! Relies on each store to refuse what is damaged. Deliberately not here: threads.
 
-use sluice_core::fault::Mutant;
+use std::path::PathBuf;
+
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::image::ImageError;
 use sluice_core::replica::disk::{Members, SnapshotMeta};
 use sluice_core::replica::{Recovered, StartError};
-use sluice_protocol::{ClusterId, NodeId};
 use thiserror::Error;
 
+use super::found::{self, FoundError};
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Identity};
 use crate::failpoint::{self, Point};
 use crate::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use crate::wal::{Backend, LogStore, Options, StoreError};
-
-/// The node of a cluster that was just made.
-const FIRST_NODE: NodeId = NodeId(1);
 
 /// Why a data directory was refused. Nothing in it was changed or deleted.
 #[derive(Debug, Error)]
@@ -42,6 +40,16 @@ pub enum RecoveryError {
     /// Snapshot and log do not fit together.
     #[error("{0}. Restore the whole data directory from a copy taken after a clean stop")]
     Start(#[from] StartError),
+    /// Making it failed.
+    #[error(transparent)]
+    Found(#[from] FoundError),
+    /// There is nothing to start from, and it is not for a start to decide what should be there.
+    #[error(
+        "data directory {} is empty, and a node with --peer-listen is one of several: run `sluice init` to make a new \
+         cluster, or `sluice join` to become a new node of one. If this node was in use before, its disk was wiped: it \
+         must not come back under its old id, so let it join as a new one, and remove the old", .0.display()
+    )]
+    Empty(PathBuf),
     /// The system gave no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -69,7 +77,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
             failpoint::reach(Point::StartLocked);
             identity
         }
-        None => create(&mut data_dir, config)?,
+        None if config.peers.listen.is_some() => return Err(RecoveryError::Empty(config.node.data.clone())),
+        None => found::create(&mut data_dir, config)?,
     };
     let options = Options { open_timeout: config.log.open_timeout, ..Options::default() };
     let (log, found) = Backend::open(data_dir.path(), options)?;
@@ -118,7 +127,7 @@ pub(super) fn load(snapshot: &Snapshot, records_expected: usize, seed: u64) -> R
 
 /// The members as a node alone knows them. Older snapshots do not say which data directory a member has; of its own it
 /// knows, and others must learn it before the first of them joins.
-fn knowing(mut members: Members, own: &Identity) -> Members {
+pub(super) fn knowing(mut members: Members, own: &Identity) -> Members {
     let node = own.node.0;
     if members.is_alone(node) && members.incarnation(node).is_none() {
         members.incarnations.push((node, own.incarnation));
@@ -138,29 +147,10 @@ fn warn_of_settings(ledger: &Ledger, config: &Config) {
     }
 }
 
-/// Makes a new cluster of one node. Its identity is written last: without it, creation is done again.
-fn create(data_dir: &mut DataDir, config: &Config) -> Result<Identity, RecoveryError> {
-    let random = || getrandom::u64().map_err(RecoveryError::Random);
-    let cluster = u128::from(random()?) << 64 | u128::from(random()?);
-    let identity = Identity { cluster: ClusterId(cluster), node: FIRST_NODE, incarnation: random()? };
-    config.log.backend.create(data_dir.path())?;
-    if failpoint::is_on(Mutant::IdentityFirst) {
-        data_dir.seal(identity)?;
-    }
-    let members = Members { voters: vec![FIRST_NODE.0], ..Members::default() };
-    let genesis = SnapshotMeta { index: 0, term: 0, members: knowing(members, &identity) };
-    let image = Ledger::new(config.cluster.ledger_settings(), 0).freeze();
-    SnapshotStore::open(data_dir.path(), identity.cluster)?.save(&genesis, image.sections(), |_| {})?;
-    if data_dir.identity().is_none() {
-        data_dir.seal(identity)?;
-    }
-    failpoint::reach(Point::CreateDone);
-    tracing::info!(cluster = %identity.cluster, data = %data_dir.path().display(), "made a new cluster of one node");
-    Ok(identity)
-}
-
 #[cfg(test)]
 mod tests {
+    use sluice_protocol::{ClusterId, NodeId};
+
     use super::*;
 
     #[test]

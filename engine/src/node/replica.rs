@@ -6,8 +6,9 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluice_core::replica::{Actions, Replica};
+use sluice_core::replica::{Actions, CHUNK_LEN, ChunkRead, Replica};
 
+use super::operators::Operators;
 use super::room::Room;
 use super::shared::{Part, Report, Shared, stop_for};
 use super::snapshots::{Order, PARTS_MAX};
@@ -15,7 +16,10 @@ use crate::failpoint::{self, Point};
 use crate::ops::cells::Totals;
 use crate::ops::health::Condition;
 use crate::ops::labels::{Queue, Role};
+use crate::peers::{Pace, Peers};
 
+/// How often parts of snapshots that may not go yet are looked at.
+const PACE_MS: u64 = 1;
 /// How often figures that cost something are taken, and the disk's room looked at.
 const SURVEY_MS: u64 = 500;
 /// Requests taken before the replica is driven: a burst must not delay what is already proposed.
@@ -36,12 +40,27 @@ struct Turn<'a> {
     /// Net threads that have flights to fetch.
     returned: Vec<bool>,
     room: &'a Room,
+    peers: Option<Peers>,
+    operators: Operators,
+    /// Parts of snapshots that peers need and that may not go yet, one for each peer.
+    reads: VecDeque<ChunkRead>,
+    pace: Pace,
 }
 
 /// Runs until the node stops and everything in flight is answered.
-pub(super) fn run(shared: &Shared, replica: Replica, orders: &SyncSender<Order>, room: &Room) {
+pub(super) fn run(
+    shared: &Shared,
+    replica: Replica,
+    orders: &SyncSender<Order>,
+    room: &Room,
+    mut peers: Option<Peers>,
+    pace: Pace,
+) {
     shared.replica.is_me();
     let returned = vec![false; shared.nets.len()];
+    if let Some(peers) = &mut peers {
+        peers.introduce();
+    }
     let mut turn = Turn {
         shared,
         replica,
@@ -51,9 +70,13 @@ pub(super) fn run(shared: &Shared, replica: Replica, orders: &SyncSender<Order>,
         ordered: VecDeque::new(),
         returned,
         room,
+        peers,
+        operators: Operators::default(),
+        reads: VecDeque::new(),
+        pace,
     };
     let (mut next_tick_ms, mut next_survey_ms) = (0, 0);
-    let (mut stop_by_ms, mut was_open) = (None, false);
+    let (mut stop_by_ms, mut was) = (None, (false, 0));
     loop {
         let mut busy = turn.take_inputs();
         let now = shared.clock.now();
@@ -73,8 +96,11 @@ pub(super) fn run(shared: &Shared, replica: Replica, orders: &SyncSender<Order>,
         }
         turn.replica.drive(now, &mut turn.actions);
         busy |= turn.act();
-        if turn.replica.is_open() != was_open {
-            was_open = !was_open;
+        let is = (turn.replica.is_open(), shared.board.leader());
+        if is != was {
+            was = is;
+            let (is_open, leader) = is;
+            tracing::info!(leader, term = turn.replica.status().term, is_open, "leadership");
             turn.tell_health();
         }
         let quiet = turn.replica.is_quiet() && shared.flights.is_empty();
@@ -82,7 +108,10 @@ pub(super) fn run(shared: &Shared, replica: Replica, orders: &SyncSender<Order>,
             break;
         }
         if !busy {
-            let due_ms = turn.replica.due_in_ms(now).min(next_tick_ms.saturating_sub(now.mono_ms));
+            let mut due_ms = turn.replica.due_in_ms(now).min(next_tick_ms.saturating_sub(now.mono_ms));
+            if !turn.reads.is_empty() {
+                due_ms = due_ms.min(PACE_MS);
+            }
             thread::park_timeout(Duration::from_millis(due_ms));
         }
     }
@@ -121,6 +150,7 @@ impl Turn<'_> {
                 Report::Snapshot(false) => self.replica.snapshot_failed(),
             }
         }
+        any |= self.take_post();
         let mut taken = 0;
         while taken < REQUESTS_PER_TURN {
             let Some(flight) = self.shared.flights.pop() else { break };
@@ -128,6 +158,24 @@ impl Turn<'_> {
             taken += flight.len();
             failpoint::reach(Point::ReplicaTaken);
             self.replica.submit(flight);
+        }
+        any
+    }
+
+    /// What peers and operators say. Before what clients ask: whatever these may send, the cluster goes on.
+    fn take_post(&mut self) -> bool {
+        let (Some(post), Some(peers)) = (&self.shared.post, &self.peers) else { return false };
+        let mut any = false;
+        for node in peers.failed() {
+            self.replica.unreachable(node);
+        }
+        while let Some(arrived) = post.take() {
+            any = true;
+            self.replica.receive(arrived.envelope);
+        }
+        while let Some(call) = post.take_call() {
+            any = true;
+            self.operators.take(call, &mut self.replica, peers, post);
         }
         any
     }
@@ -148,16 +196,37 @@ impl Turn<'_> {
     /// Carries out what the replica wants of snapshots and peers.
     fn act_for_peers(&mut self) {
         let actions = &mut self.actions;
-        let reads = actions.chunk_reads.drain(..).map(Order::Read);
-        for part in reads.chain(actions.chunk_writes.drain(..).map(Order::Write)) {
-            // What is not done now is asked for again.
+        for read in actions.chunk_reads.drain(..) {
+            self.reads.retain(|waiting| waiting.to != read.to);
+            self.reads.push_back(read);
+        }
+        let now = Instant::now();
+        while self.parts < PARTS_MAX
+            && let Some(read) = self.reads.front()
+            && self.pace.take(CHUNK_LEN as u64, now)
+        {
+            self.parts += 1;
+            order(self.orders, Order::Read(*read));
+            self.reads.pop_front();
+        }
+        for chunk in actions.chunk_writes.drain(..) {
+            // What is not done now is sent again.
             if self.parts < PARTS_MAX {
                 self.parts += 1;
-                order(self.orders, part);
+                order(self.orders, Order::Write(chunk));
             }
         }
-        for envelope in actions.messages.drain(..) {
-            tracing::debug!(to = envelope.to, "a message goes nowhere: this node has no peers");
+        match &mut self.peers {
+            Some(peers) => {
+                actions.messages.drain(..).for_each(|envelope| peers.send(envelope));
+                peers.flush();
+            }
+            None => actions.messages.clear(),
+        }
+        if let Some(post) = &self.shared.post {
+            for (ticket, result) in actions.changed.drain(..) {
+                self.operators.decided(ticket, result, &self.replica, post);
+            }
         }
         if let Some(reason) = actions.stop {
             stop_for(self.shared, reason);
@@ -205,7 +274,7 @@ impl Turn<'_> {
     }
 
     /// Takes the figures that are too dear for every turn, and looks at the disk.
-    fn survey(&self) {
+    fn survey(&mut self) {
         let (shared, metrics) = (self.shared, &self.shared.metrics);
         let status = self.replica.status();
         let now = shared.clock.now();
@@ -235,6 +304,10 @@ impl Turn<'_> {
             sold: totals.sold,
         });
         self.room.look(shared);
+        if let Some(peers) = &mut self.peers {
+            peers.forget(&self.replica.members().removed);
+            peers.introduce();
+        }
         self.tell_health();
     }
 
@@ -249,7 +322,22 @@ impl Turn<'_> {
             (true, false) => {
                 health.not_ready("the disk is nearly full: nothing is admitted until there is room");
             }
-            (false, _) => health.not_ready("this node does not lead, or its gate is not open yet"),
+            (false, _) => self.tell_why_not(),
+        }
+    }
+
+    /// Another node serves, or this one is about to, or nobody can.
+    fn tell_why_not(&self) {
+        let (health, board) = (&self.shared.health, &self.shared.board);
+        match board.leader() {
+            0 => health.not_ready("no leader is known: fewer than half of the voters may be connected"),
+            leader if leader == board.node().0 => {
+                health.not_ready("this node leads, and its gate is not open yet");
+            }
+            leader => match self.shared.post.as_ref().and_then(|post| post.entry(leader)) {
+                Some(entry) => health.following(format!("node {leader} leads, at {}", entry.clients)),
+                None => health.following(format!("node {leader} leads")),
+            },
         }
     }
 }

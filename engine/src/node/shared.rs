@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
+use crate::peers::Post;
 
 /// A thread that sleeps while it has nothing to do.
 #[derive(Debug, Default)]
@@ -95,7 +96,9 @@ pub(crate) struct Shared {
     pub(crate) appends: ArrayQueue<(u64, Append)>,
     /// WAL and snapshot threads → replica.
     pub(crate) reports: ArrayQueue<Report>,
-    pub(crate) replica: Sleeper,
+    pub(crate) replica: Arc<Sleeper>,
+    /// What comes from peers and operators, if there can be any.
+    pub(crate) post: Option<Arc<Post>>,
     pub(crate) wal: Sleeper,
     /// The node is to go away.
     pub(crate) stopping: AtomicBool,

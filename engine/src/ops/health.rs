@@ -24,10 +24,13 @@ pub enum Condition {
     Stopping = 3,
     /// Cannot trust its own state; wants to be stopped.
     Poisoned = 4,
+    /// Alive and following a leader, who serves instead.
+    Following = 5,
 }
 
 impl Condition {
-    const ALL: [Self; 5] = [Self::Starting, Self::Ready, Self::NotReady, Self::Stopping, Self::Poisoned];
+    const ALL: [Self; 6] =
+        [Self::Starting, Self::Ready, Self::NotReady, Self::Stopping, Self::Poisoned, Self::Following];
 
     /// Its name, as `/readyz` and `/stats` show it.
     pub fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Condition {
             Self::NotReady => "not_ready",
             Self::Stopping => "stopping",
             Self::Poisoned => "poisoned",
+            Self::Following => "following",
         }
     }
 }
@@ -62,6 +66,11 @@ impl Health {
     /// The node leads and its gate is open.
     pub fn ready(&self) {
         self.become_(Condition::Ready, Cow::Borrowed(""));
+    }
+
+    /// The node follows the one that the reason names.
+    pub fn following(&self, reason: impl Into<Cow<'static, str>>) {
+        self.become_(Condition::Following, reason.into());
     }
 
     /// The node cannot serve at the moment, for this reason.
@@ -90,12 +99,12 @@ impl Health {
         (self.condition(), reason.clone().into_owned())
     }
 
-    /// Blocks until the node is ready (`true`), or never will be (`false`).
-    pub fn wait_until_ready(&self) -> bool {
+    /// Blocks until the node serves or follows whoever does (`true`), or never will (`false`).
+    pub fn wait_until_up(&self) -> bool {
         let mut reason = self.reason.lock();
         loop {
             match self.condition() {
-                Condition::Ready => return true,
+                Condition::Ready | Condition::Following => return true,
                 Condition::Stopping | Condition::Poisoned => return false,
                 Condition::Starting | Condition::NotReady => self.changed.wait(&mut reason),
             }
@@ -109,7 +118,7 @@ impl Health {
             Condition::Poisoned => false,
             // A thread that has not heard of it yet must not make a node look ready that is going away.
             Condition::Stopping => condition == Condition::Poisoned,
-            Condition::Starting | Condition::Ready | Condition::NotReady => true,
+            Condition::Starting | Condition::Ready | Condition::NotReady | Condition::Following => true,
         };
         if allowed {
             *reason = why;
@@ -130,7 +139,7 @@ mod tests {
         health.ready();
         health.not_ready("another node leads");
         assert_eq!(health.read(), (Condition::Stopping, "shutting down".to_owned()));
-        assert!(!health.wait_until_ready());
+        assert!(!health.wait_until_up());
         health.poison("fdatasync failed");
         assert_eq!(health.condition(), Condition::Poisoned);
     }
@@ -141,7 +150,7 @@ mod tests {
             let health = Health::new();
             let waiting = std::thread::spawn({
                 let health = Arc::clone(&health);
-                move || health.wait_until_ready()
+                move || health.wait_until_up()
             });
             health.not_ready("another node leads");
             end(&health);

@@ -1,7 +1,10 @@
 //! A server in a process of its own: the real binary on a real data directory, to be killed and started again.
 //!
 //! The process never outlives its owner: it is killed when the handle is dropped, and by the system if the thread that
-//! started it ends in whatever way. So it is to be started by a thread that stays. Deliberately not here: a server inside the process ([`crate::testing`]).
+//! started it ends in whatever way. So it is to be started by a thread that stays. [`cluster`] starts several that are one
+//! cluster. Deliberately not here: a server inside the process ([`crate::testing`]).
+
+pub mod cluster;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -33,6 +36,22 @@ static PORTS_TRIED: AtomicU16 = AtomicU16::new(0);
 
 /// How often an ending process is looked at.
 const EXIT_POLL: Duration = Duration::from_millis(2);
+
+/// An address on loopback that nobody listens on. Looked at because a refusal costs a process; another may still take it
+/// in between.
+fn free_address() -> Result<SocketAddr, LaunchError> {
+    let span = PORTS.end - PORTS.start;
+    // Several programs that do this at once begin at different ports.
+    let from = (std::process::id() as u16).wrapping_mul(PORT_STEP) % span;
+    for _ in 0..PORTS_TRIED_MAX {
+        let step = PORTS_TRIED.fetch_add(1, Ordering::Relaxed) % span;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + (from + step) % span));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(LaunchError::NoPort)
+}
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -78,6 +97,19 @@ pub enum LaunchError {
         /// Where it said why.
         log: PathBuf,
     },
+    /// A command that makes or changes a cluster failed.
+    #[error("`sluice {command}` failed ({status}): {words}")]
+    Command {
+        /// Which.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        words: String,
+    },
+    /// The nodes became no cluster.
+    #[error("the cluster does not come to be: {0}")]
+    Cluster(String),
     /// No port could be listened on.
     #[error("no free port was found among {PORTS_TRIED_MAX} of them on 127.0.0.1")]
     NoPort,
@@ -123,17 +155,8 @@ impl ServerProcess {
     /// # Errors
     /// [`LaunchError`].
     pub async fn start_anywhere(launch: &Launch, patience: Duration) -> Result<Self, LaunchError> {
-        let span = PORTS.end - PORTS.start;
-        // Several programs that do this at once begin at different ports.
-        let from = (std::process::id() as u16).wrapping_mul(PORT_STEP) % span;
         for _ in 0..PORTS_TRIED_MAX {
-            let step = PORTS_TRIED.fetch_add(1, Ordering::Relaxed) % span;
-            let port = PORTS.start + (from + step) % span;
-            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            // Looked at first because a refusal costs a process. Another may still take it in between.
-            if TcpListener::bind(listen).is_err() {
-                continue;
-            }
+            let listen = free_address()?;
             let mut server = Self::start(&Launch { listen, ..launch.clone() })?;
             match server.ready(patience).await {
                 Err(LaunchError::Ended { .. }) if TcpListener::bind(listen).is_err() => {}
@@ -230,6 +253,27 @@ impl ServerProcess {
     /// The system's words.
     pub fn ask_to_stop(&self) -> io::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it in its tracks, until [`ServerProcess::resume`]: to others it looks dead, and it does not know.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub fn pause(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub fn resume(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
     }
 
     /// Where clients connect.

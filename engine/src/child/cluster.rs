@@ -1,0 +1,260 @@
+//! A cluster on this machine, each node in a process of its own: made as an operator makes it, by `sluice init`, `join`,
+//! `serve` and `node promote`. To be killed, paused and started again node by node.
+//!
+//! Nodes keep their ports. Deliberately not here: clients.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use super::{Launch, LaunchError, ServerProcess, free_address};
+use crate::peers::operator::{self, Answer, Ask, Cluster};
+
+/// How often a cluster is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(5);
+
+/// How long one node may take to say how it is.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct ClusterLaunch {
+    /// The `sluice` binary.
+    pub binary: PathBuf,
+    /// Where the nodes' directories and logs are made: `n1`, `n1.log`, ….
+    pub dir: PathBuf,
+    /// How many nodes, all of them voters.
+    pub nodes: usize,
+    /// More flags of `sluice serve`, for each.
+    pub flags: Vec<String>,
+    /// More variables in their environment.
+    pub variables: Vec<(String, String)>,
+    /// How long any single step may take.
+    pub patience: Duration,
+}
+
+/// One of its nodes.
+#[derive(Debug)]
+pub struct Node {
+    launch: Launch,
+    peers: SocketAddr,
+    process: Option<ServerProcess>,
+}
+
+impl Node {
+    /// Where its port for peers is.
+    pub fn peers(&self) -> SocketAddr {
+        self.peers
+    }
+
+    /// What it is started with. Changes are in effect from its next start on.
+    pub fn launch_mut(&mut self) -> &mut Launch {
+        &mut self.launch
+    }
+
+    /// What it is started with.
+    pub fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
+    /// Its process, if it runs.
+    pub fn process(&self) -> Option<&ServerProcess> {
+        self.process.as_ref()
+    }
+
+    /// Lets go of its process, which may have ended by itself.
+    pub fn take_process(&mut self) -> Option<ServerProcess> {
+        self.process.take()
+    }
+}
+
+/// See the module. Nodes are counted from 1, as their ids are.
+#[derive(Debug)]
+pub struct LocalCluster {
+    nodes: Vec<Node>,
+    patience: Duration,
+}
+
+impl LocalCluster {
+    /// Makes a new cluster and waits until all nodes vote and one leads.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub async fn start(launch: &ClusterLaunch) -> Result<Self, LaunchError> {
+        let mut cluster = Self { nodes: Vec::new(), patience: launch.patience };
+        for _ in 0..launch.nodes {
+            cluster.add(launch).await?;
+        }
+        for id in 2..=launch.nodes as u64 {
+            cluster.operate(Ask::Promote { node: id })?;
+        }
+        cluster.leader().await?;
+        Ok(cluster)
+    }
+
+    /// Makes one more node, which learns, and starts it. Returns its id.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub async fn add(&mut self, launch: &ClusterLaunch) -> Result<u64, LaunchError> {
+        let id = self.nodes.len() + 1;
+        let (listen, peers) = (free_address()?, free_address()?);
+        let mut flags = vec!["--peer-listen".to_owned(), peers.to_string()];
+        flags.extend(launch.flags.iter().cloned());
+        let node = Launch {
+            binary: launch.binary.clone(),
+            data: launch.dir.join(format!("n{id}")),
+            log: launch.dir.join(format!("n{id}.log")),
+            listen,
+            flags,
+            variables: launch.variables.clone(),
+        };
+        let cluster = self.peers().join(",");
+        let command = if id == 1 { vec!["init"] } else { vec!["join", "--cluster", &cluster] };
+        run(&node, &command)?;
+        self.nodes.push(Node { launch: node, peers, process: None });
+        self.start_again(id as u64).await?;
+        Ok(id as u64)
+    }
+
+    /// Starts a node that does not run, on its data and its ports, and waits until it serves or follows.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub async fn start_again(&mut self, id: u64) -> Result<(), LaunchError> {
+        self.start_only(id)?;
+        let patience = self.patience;
+        match &mut self.node_mut(id).process {
+            Some(process) => process.ready(patience).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts a node that does not run, and waits for nothing.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub fn start_only(&mut self, id: u64) -> Result<(), LaunchError> {
+        let node = self.node_mut(id);
+        node.process = Some(ServerProcess::start(&node.launch)?);
+        Ok(())
+    }
+
+    /// Kills a node as a power cut would, if it runs. When this returns it is dead.
+    ///
+    /// # Errors
+    /// The system's words, or that it had ended by itself.
+    pub fn kill(&mut self, id: u64) -> io::Result<()> {
+        self.node_mut(id).process.take().map_or(Ok(()), ServerProcess::kill)
+    }
+
+    /// Asks a node to stop and waits until it has.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub async fn stop(&mut self, id: u64) -> io::Result<Option<ExitStatus>> {
+        let patience = self.patience;
+        let Some(process) = self.node_mut(id).process.take() else { return Ok(None) };
+        process.ask_to_stop()?;
+        process.ended(patience).await.map(Some)
+    }
+
+    /// A node.
+    ///
+    /// # Panics
+    /// If there is none of this id.
+    pub fn node(&self, id: u64) -> &Node {
+        &self.nodes[id as usize - 1]
+    }
+
+    /// A node.
+    ///
+    /// # Panics
+    /// If there is none of this id.
+    pub fn node_mut(&mut self, id: u64) -> &mut Node {
+        &mut self.nodes[id as usize - 1]
+    }
+
+    /// All ids.
+    pub fn ids(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.nodes.len() as u64
+    }
+
+    /// Where clients connect: to all of them.
+    pub fn url(&self) -> String {
+        let addresses: Vec<String> = self.nodes.iter().map(|node| node.launch.listen.to_string()).collect();
+        format!("sluice://{}", addresses.join(","))
+    }
+
+    /// The ports for peers, of all of them.
+    pub fn peers(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.peers.to_string()).collect()
+    }
+
+    /// The cluster as the node sees it.
+    ///
+    /// # Errors
+    /// The system's words, if it does not answer.
+    pub fn look(&self, id: u64) -> io::Result<Cluster> {
+        match operator::ask(&self.node(id).peers.to_string(), &Ask::List, Instant::now() + LOOK_MAX)? {
+            Answer::Listed(cluster) => Ok(cluster),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
+    }
+
+    /// Waits until a node leads and says so itself. Its id.
+    ///
+    /// # Errors
+    /// [`LaunchError::Cluster`] if none does in time.
+    pub async fn leader(&self) -> Result<u64, LaunchError> {
+        let by = Instant::now() + self.patience;
+        while Instant::now() < by {
+            let leads = |id: &u64| {
+                self.node(*id).process.is_some() && self.look(*id).is_ok_and(|cluster| cluster.leader == *id)
+            };
+            if let Some(leader) = self.ids().find(leads) {
+                return Ok(leader);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Err(LaunchError::Cluster("no node leads".to_owned()))
+    }
+
+    /// Has the leader do something.
+    ///
+    /// # Errors
+    /// [`LaunchError::Cluster`] if it did not.
+    pub fn operate(&self, ask: Ask) -> Result<Answer, LaunchError> {
+        let (peers, by) = (self.peers(), Instant::now() + self.patience);
+        // Asking blocks, and whoever runs tasks on this thread must not be held up by a cluster that elects.
+        let asking = thread::spawn(move || operator::ask_leader(&peers, &ask, by, POLL));
+        match asking.join().expect("asking does not panic") {
+            Ok(Answer::Refused { message, .. }) => Err(LaunchError::Cluster(message)),
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(LaunchError::Cluster(error.to_string())),
+        }
+    }
+}
+
+/// Runs a command that makes the node's directory.
+fn run(node: &Launch, command: &[&str]) -> Result<(), LaunchError> {
+    let mut process = Command::new(&node.binary);
+    process.args(command).arg("--data").arg(&node.data).arg("--listen").arg(node.listen.to_string());
+    process.args(&node.flags).stdin(Stdio::null());
+    let output =
+        process.output().map_err(|source| LaunchError::Spawn { binary: node.binary.clone(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(LaunchError::Command { command: command.join(" "), status: output.status, words })
+}
+
+/// The last lines of a node's log, for whoever looks for the reason.
+pub fn last_words(log: &Path, lines: usize) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let from = text.lines().count().saturating_sub(lines);
+    text.lines().skip(from).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,247 @@
+//! What operators ask of a node over the port for peers, and what they are told.
+//!
+//! Any node answers what it knows; changes are the leader's, and another node says where that is.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::frame::{self, Frame, Kind};
+use super::greeting::{Greeting, Purpose, Refusal};
+
+pub(crate) use super::book::Book;
+
+/// What an operator asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Who the members are, and how they are.
+    List,
+    /// A new node wants to learn the log.
+    Join {
+        /// Of its data directory.
+        incarnation: u64,
+    },
+    /// A learner that has caught up is to vote.
+    Promote {
+        /// The learner.
+        node: u64,
+    },
+    /// A node is to leave for good.
+    Remove {
+        /// The node.
+        node: u64,
+    },
+    /// A learner is to take a voter's place.
+    Replace {
+        /// The voter.
+        node: u64,
+        /// The learner.
+        by: u64,
+    },
+    /// Another voter is to lead.
+    Transfer {
+        /// Which.
+        to: u64,
+    },
+}
+
+/// What an operator is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Who the members are.
+    Listed(Cluster),
+    /// The new node has its id.
+    Joined(Joined),
+    /// The change is made, as of this log index.
+    Changed {
+        /// The index.
+        index: u64,
+    },
+    /// The leadership is being handed over.
+    Transferring,
+    /// Another node leads; ask there.
+    NotLeader {
+        /// Its id; 0 = not known.
+        leader: u64,
+        /// Where its port for peers is, if known.
+        address: Option<String>,
+    },
+    /// It is not done, and why.
+    Refused {
+        /// For programs.
+        code: String,
+        /// For people.
+        message: String,
+        /// Whether the same may be asked again after a while.
+        retry: bool,
+    },
+}
+
+impl Answer {
+    /// Nobody had time to answer.
+    pub(super) fn none() -> Self {
+        Self::Refused {
+            code: "no_answer".to_owned(),
+            message: "the node did not answer in time: whether anything was done is seen in the list"
+                .to_owned(),
+            retry: true,
+        }
+    }
+}
+
+/// What a node needs to begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The node's own.
+    pub node: u64,
+    /// As [`sluice_core::ledger::settings::Settings`].
+    pub records_max: u32,
+    /// The same.
+    pub retention_ms: u64,
+    /// Where the others are.
+    pub(crate) book: Book,
+}
+
+/// A cluster, as one of its nodes sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its id.
+    pub cluster: String,
+    /// Who tells this.
+    pub node: u64,
+    /// Raft's term.
+    pub term: u64,
+    /// Who leads; 0 = not known.
+    pub leader: u64,
+    /// The commit index.
+    pub commit: u64,
+    /// The members.
+    pub members: Vec<Member>,
+    /// Ids that will never be used again.
+    pub removed: Vec<u64>,
+}
+
+/// A member.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub node: u64,
+    /// `voter`, `learner`, or on its way: `leaving`, `joining`.
+    pub role: String,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Where its peers find it.
+    pub peers: Option<String>,
+    /// Where its clients find it.
+    pub clients: Option<String>,
+    /// Whether the node that tells this is connected to it; itself always.
+    pub connected: bool,
+    /// Why not.
+    pub trouble: String,
+    /// Messages to it that the node which tells this had to drop since it started.
+    pub dropped: u64,
+    /// The last log index that it is known to have; only the leader knows.
+    pub matched: Option<u64>,
+    /// Entries that it lacks; only the leader knows.
+    pub behind: Option<u64>,
+    /// `replicate`, `probe` or `snapshot`; only the leader knows.
+    pub progress: Option<String>,
+    /// Bytes sent of a snapshot under way, and of all of it.
+    pub snapshot: Option<(u64, u64)>,
+}
+
+/// A question that waits for the replica.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) ask: Ask,
+    pub(crate) reply: oneshot::Sender<Answer>,
+}
+
+/// Asks the node at `address`, and nobody else.
+///
+/// # Errors
+/// The system's, and [`io::ErrorKind::InvalidData`] if it does not answer as a node of this version does.
+pub fn ask(address: &str, ask: &Ask, by: Instant) -> io::Result<Answer> {
+    let left = || by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let mut stream = connect(address, left())?;
+    let greeting = Greeting { purpose: Purpose::Operator, from: None, to: 0, book: Book::default() };
+    let mut question = frame::text(Kind::Greeting, &greeting);
+    question.extend_from_slice(&frame::text(Kind::Ask, ask));
+    stream.set_write_timeout(Some(left()))?;
+    stream.write_all(&question)?;
+    let mut inbound = BytesMut::new();
+    loop {
+        stream.set_read_timeout(Some(left()))?;
+        let frame = read(&mut stream, &mut inbound)?;
+        match frame.kind {
+            Kind::Welcome => {}
+            Kind::Answer => return Ok(frame.read()?),
+            Kind::Refusal => return Err(io::Error::other(frame.read::<Refusal>()?.why)),
+            _ => return Err(io::Error::other("it answers, but not as a node does")),
+        }
+    }
+}
+
+/// Asks one address after the other until the leader answers, wherever that is named to be. What may be asked again is,
+/// after a pause.
+///
+/// # Errors
+/// The last one met, if nobody who leads answered in time.
+pub fn ask_leader(addresses: &[String], question: &Ask, by: Instant, pause: Duration) -> io::Result<Answer> {
+    let mut last = Err(io::Error::new(io::ErrorKind::InvalidInput, "no address was given"));
+    let mut named = None;
+    for turn in 0.. {
+        let Some(listed) = addresses.get(turn % addresses.len().max(1)) else { return last };
+        let address = named.take().unwrap_or_else(|| listed.clone());
+        last = ask(&address, question, by);
+        match &last {
+            Ok(Answer::NotLeader { address: Some(leader), .. }) if *leader != address => {
+                named = Some(leader.clone());
+            }
+            Ok(Answer::NotLeader { .. } | Answer::Refused { retry: true, .. }) | Err(_) => {
+                thread::sleep(pause);
+            }
+            Ok(_) => return last,
+        }
+        if Instant::now() >= by {
+            break;
+        }
+    }
+    match last {
+        Ok(Answer::NotLeader { .. }) => Err(io::Error::other("no node that was asked leads")),
+        last => last,
+    }
+}
+
+fn read(stream: &mut TcpStream, inbound: &mut BytesMut) -> io::Result<Frame> {
+    let mut chunk = [0; 4096];
+    loop {
+        if let Some(frame) = frame::take(inbound)? {
+            return Ok(frame);
+        }
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            len => inbound.extend_from_slice(&chunk[..len]),
+        }
+    }
+}
+
+fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no such address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
