@@ -77,7 +77,12 @@ impl Members {
 
     /// Whether `node` votes or learns.
     pub fn contains(&self, node: u64) -> bool {
-        [&self.voters, &self.learners, &self.outgoing].into_iter().any(|part| part.contains(&node))
+        self.votes(node) || self.learners.contains(&node)
+    }
+
+    /// Whether `node` votes, in either half of a joint membership.
+    pub fn votes(&self, node: u64) -> bool {
+        self.voters.contains(&node) || self.outgoing.contains(&node)
     }
 
     /// Whether `node` is the only member.

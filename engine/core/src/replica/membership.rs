@@ -218,7 +218,7 @@ impl Replica {
     }
 
     /// Whether a change is under way, or a joint membership not left yet.
-    fn is_changing(&self) -> bool {
+    pub(super) fn is_changing(&self) -> bool {
         let raft = &self.node.raft;
         raft.pending_conf_index > raft.raft_log.applied || !self.members.outgoing.is_empty()
     }

@@ -1,6 +1,6 @@
 //! A replica: raft around the ledger. Inputs are method calls, outputs are [`Actions`]; the shell owns the threads.
 //!
-//! - [`disk`]: what it asks of the disk
+//! - `actions`: what it asks of the shell; [`disk`]: of the disk
 //! - `log`: the log in memory, for raft
 //! - `batch`: flights → entries
 //! - `pending`: proposed entries and who waits for them
@@ -11,9 +11,9 @@
 //! - `tick`: what time brings
 //! - [`peer`]: what replicas say to each other
 //! - `step`: what is done with what peers say
-//! - `transfer`: snapshots on their way to a peer and from one
+//! - `snapshot`: its own snapshots; `transfer`: those on their way to a peer and from one
 //! - [`membership`]: who votes and who learns; `removal`: when whoever was removed may go
-//! - `start`, `status`: what it starts from; its figures
+//! - `start`: what it starts from; `status`, `progress`: its figures, and those of the others
 //!
 //! The caller's duties:
 //! 1. Hand in flights, ticks and reports of the disk as they come, then call [`Replica::drive`] once for all of them. A tick
@@ -29,17 +29,20 @@
 //!
 //! A broken invariant panics; the shell makes that the end of the process.
 
+mod actions;
 mod batch;
 pub mod disk;
 mod log;
 pub mod membership;
 pub mod peer;
 mod pending;
+mod progress;
 mod propose;
 mod publish;
 mod reads;
 mod ready;
 mod removal;
+mod snapshot;
 mod start;
 mod status;
 mod step;
@@ -53,29 +56,30 @@ use raft::prelude::{Message, MessageType};
 use raft::{RawNode, StateRole};
 use sluice_protocol::{Answer, ProductId};
 
+pub use self::actions::{Actions, RoundNews};
 pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
-use self::disk::{Append, HardState, Members, SnapshotMeta};
+use self::disk::{HardState, Members, SnapshotMeta};
 use self::log::LogCache;
 use self::membership::ChangeError;
 use self::peer::acquaintance::Acquaintances;
-use self::peer::{Body, Chunk, Envelope, Hello, Identity};
+use self::peer::{Body, Hello, Identity};
 use self::pending::Pending;
+pub use self::progress::{PeerProgress, PeerState, PeerStatus, Seat};
 use self::publish::Publisher;
 use self::reads::Reads;
 use self::removal::Removals;
 use self::start::fitting;
 pub use self::start::{Recovered, StartError};
-pub use self::status::ReplicaStatus;
+pub use self::status::{ReplicaStatus, Role};
 use self::step::Outbox;
 pub use self::step::StopReason;
 use self::transfer::Transfers;
-pub use self::transfer::{CHUNK_LEN, ChunkRead};
+pub use self::transfer::{CHUNK_LEN, ChunkRead, TransferCounts};
 use crate::board::Board;
 use crate::flight::{Flight, Load};
 use crate::gate::Gate;
 use crate::ledger::Ledger;
-use crate::ledger::image::Image;
 use crate::time::Moment;
 
 /// Milliseconds between two ticks of raft's clock, in a cluster. A leader that died is followed by another after one to two
@@ -99,9 +103,6 @@ const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const APPENDS_MAX: usize = 4;
 /// Steps that the shell must have room for: those, and the few that are for raft's own hard state.
 pub const STEPS_MAX: usize = 2 * APPENDS_MAX;
-/// Of the log's growth that makes a snapshot due, the part after which one that could not be saved is tried again.
-const SNAPSHOT_RETRY_PART: u64 = 16;
-
 /// How many ticks of a cluster take so long, at least.
 const fn ticks(ms: u64) -> u32 {
     ms.div_ceil(TICK_MS) as u32
@@ -118,31 +119,6 @@ pub struct ReplicaConfig {
     pub stripes: usize,
     /// Log bytes applied since the last snapshot that make the next one due.
     pub snapshot_every_bytes: u64,
-}
-
-/// What the shell is to do. The shell empties it.
-#[derive(Debug, Default)]
-pub struct Actions {
-    /// Durable steps, in order, each with the number to report.
-    pub appends: Vec<(u64, Append)>,
-    /// Flights with their answers.
-    pub settled: Vec<Box<Flight>>,
-    /// A snapshot to save aside.
-    pub snapshot: Option<(SnapshotMeta, Image)>,
-    /// Entries applied: those who watch the board should look.
-    pub applied: usize,
-    /// Of each entry proposed, its commands and its bytes.
-    pub proposed: Vec<(usize, usize)>,
-    /// What to send to peers, at once.
-    pub messages: Vec<Envelope>,
-    /// Parts of a snapshot file to be read for a peer.
-    pub chunk_reads: Vec<ChunkRead>,
-    /// Parts of a snapshot file that a peer sends, to be written aside.
-    pub chunk_writes: Vec<Chunk>,
-    /// What became of changes of membership: the ticket, and the log index as of which it holds.
-    pub changed: Vec<(u64, Result<u64, ChangeError>)>,
-    /// This process must not go on, and why. Nothing is done any more.
-    pub stop: Option<StopReason>,
 }
 
 /// A durable step under way.
@@ -360,35 +336,6 @@ impl Replica {
         }
     }
 
-    /// The snapshot that was asked for last is durable.
-    pub fn snapshot_saved(&mut self) {
-        let (meta, bytes) = self.saving.take().expect("a snapshot was asked for");
-        self.snapshot_at_bytes = self.config.snapshot_every_bytes;
-        // One from the leader may have come in between.
-        if meta.index <= self.snapshots[0] {
-            return;
-        }
-        self.snapshots = [meta.index, self.snapshots[0]];
-        self.log_bytes -= bytes;
-        // A follower that is a little behind is served from memory, not by a snapshot.
-        let alone = self.members.is_alone(self.config.identity.node);
-        self.node.mut_store().compact(self.snapshots[usize::from(!alone)]);
-        self.node.mut_store().offer(meta);
-    }
-
-    /// The snapshot that was asked for last could not be saved: the log stays as it is. Another will be tried when
-    /// the log has grown some more, since what failed just now would fail again.
-    pub fn snapshot_failed(&mut self) {
-        self.saving = None;
-        let more = self.config.snapshot_every_bytes / SNAPSHOT_RETRY_PART;
-        self.snapshot_at_bytes = self.log_bytes.saturating_add(more.max(1));
-    }
-
-    /// Asks for a snapshot now, whatever the log's size.
-    pub fn want_snapshot(&mut self) {
-        self.snapshot_wanted = true;
-    }
-
     /// Begins to go away: shuts the gate, answers what was not proposed, finishes what was, and lets another lead.
     pub fn stop(&mut self) {
         self.lead = Lead::Stopping;
@@ -422,7 +369,7 @@ impl Replica {
         }
         loop {
             self.follow_role(actions);
-            self.start_round();
+            self.start_round(actions);
             self.answer_reads(now, actions);
             self.propose(now, actions);
             if !self.node.has_ready() || self.is_backed_up() {
@@ -463,19 +410,5 @@ impl Replica {
                 _ => {}
             }
         }
-    }
-
-    fn freeze_if_due(&mut self, actions: &mut Actions) {
-        let due = self.snapshot_wanted || self.log_bytes >= self.snapshot_at_bytes;
-        let index = self.ledger.index();
-        // Of a snapshot that is being installed there is one already, of what follows it none can be needed yet.
-        if !due || self.saving.is_some() || index == self.snapshots[0] || self.installing.is_some() {
-            self.snapshot_wanted &= index != self.snapshots[0];
-            return;
-        }
-        let meta = self.snapshot_meta(index);
-        self.snapshot_wanted = false;
-        self.saving = Some((meta.clone(), self.log_bytes));
-        actions.snapshot = Some((meta, self.ledger.freeze()));
     }
 }

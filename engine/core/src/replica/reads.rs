@@ -132,11 +132,12 @@ fn refusal(ledger: &Ledger, item: &Reserve, wall_ms: u64) -> Option<Answer> {
 }
 
 impl Replica {
-    pub(super) fn start_round(&mut self) {
+    pub(super) fn start_round(&mut self, actions: &mut Actions) {
         if self.node.raft.state != StateRole::Leader || !self.node.raft.commit_to_current_term() {
             return;
         }
         if let Some(number) = self.publisher.board().rounds.start() {
+            actions.rounds.start(number);
             self.node.read_index(round_context(
                 NodeId(self.config.identity.node),
                 self.node.raft.term,

@@ -93,6 +93,7 @@ impl Replica {
             let is_due = *index <= applied;
             if is_due {
                 rounds.confirm(*number);
+                actions.rounds.confirmed = *number;
             }
             !is_due
         });
@@ -121,6 +122,10 @@ impl Replica {
             self.transfers.forget_sending();
             self.abandon_changes();
             self.rounds_due.clear();
+            let rounds = &self.publisher.board().rounds;
+            if rounds.confirmed() < rounds.started() {
+                actions.rounds.abandoned = rounds.started();
+            }
         }
         if leads && matches!(self.lead, Lead::No) {
             (self.lead, self.lead_term) = (Lead::Elected, term);

@@ -1,11 +1,34 @@
 //! Figures of a replica, for people.
 
-use super::Replica;
+use raft::StateRole;
+
+use super::transfer::TransferCounts;
+use super::{Replica, TICK_MS};
 use crate::ledger::{Ledger, Totals};
 
-/// Figures for people.
+/// What a node is in its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It knows no cluster yet: it waits to be added to one.
+    #[default]
+    Outsider,
+    /// It gets the log and does not vote.
+    Learner,
+    /// It votes.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+    /// It leads. Its gate may be shut yet.
+    Leader,
+    /// It was removed, and stays as long as others may need it.
+    Removed,
+}
+
+/// Figures for people. The members are [`Replica::members`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaStatus {
+    /// What this node is.
+    pub role: Role,
     /// Raft's term.
     pub term: u64,
     /// Who leads; 0 = not known.
@@ -22,7 +45,11 @@ pub struct ReplicaStatus {
     pub snapshot: u64,
     /// The index of a snapshot that comes in from a peer, or has come and is not in use; 0 = none.
     pub incoming: u64,
-    /// Log bytes behind that snapshot.
+    /// Bytes of it that are here.
+    pub incoming_have: u64,
+    /// All of its bytes.
+    pub incoming_len: u64,
+    /// Log bytes behind the last durable snapshot.
     pub log_bytes: u64,
     /// Ledger time, milliseconds since 1970.
     pub ledger_ms: u64,
@@ -30,13 +57,21 @@ pub struct ReplicaStatus {
     pub waiting: usize,
     /// Entries proposed and not applied.
     pub pending: usize,
+    /// Milliseconds until this node, which has just started, may vote; 0 = it may.
+    pub quarantine_ms: u64,
+    /// Whether a change of membership is under way, or a joint membership not left yet.
+    pub changing: bool,
+    /// Snapshots that have travelled since the start.
+    pub transfers: TransferCounts,
 }
 
 impl Replica {
     /// Figures for people.
     pub fn status(&self) -> ReplicaStatus {
         let raft = &self.node.raft;
+        let (incoming_have, incoming_len) = self.transfers.received();
         ReplicaStatus {
+            role: self.role(),
             term: raft.term,
             leader: raft.leader_id,
             open: self.is_open(),
@@ -45,10 +80,27 @@ impl Replica {
             applied: self.ledger.index(),
             snapshot: self.snapshots[0],
             incoming: self.transfers.incoming(),
+            incoming_have,
+            incoming_len,
             log_bytes: self.log_bytes,
             ledger_ms: self.ledger.now_ms(),
             waiting: self.waiting.len(),
             pending: self.pending.len(),
+            quarantine_ms: self.quarantine as u64 * TICK_MS,
+            changing: self.is_changing(),
+            transfers: self.transfers.counts(),
+        }
+    }
+
+    fn role(&self) -> Role {
+        let (own, members) = (self.config.identity.node, &self.members);
+        match self.node.raft.state {
+            StateRole::Leader => Role::Leader,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            StateRole::Follower if members.is_empty() => Role::Outsider,
+            StateRole::Follower if members.votes(own) => Role::Follower,
+            StateRole::Follower if members.contains(own) => Role::Learner,
+            StateRole::Follower => Role::Removed,
         }
     }
 

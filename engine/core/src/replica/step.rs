@@ -72,6 +72,7 @@ impl Replica {
     }
 
     fn take(&mut self, from: u64, body: Body) {
+        self.acquaintances.heard(from);
         match body {
             Body::Raft(message) => self.step_raft(from, *message),
             Body::Chunk(chunk) => self.chunk_came(from, chunk),

@@ -17,6 +17,7 @@ const STALL_TICKS_MAX: u32 = ticks(1_200);
 impl Replica {
     /// One tick of raft's clock.
     pub fn tick(&mut self) {
+        self.acquaintances.tick();
         for node in self.strangers.clone() {
             self.say_hello(node);
         }

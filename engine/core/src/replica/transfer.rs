@@ -63,17 +63,45 @@ struct Receiving {
     loaded: Option<(SnapshotMeta, Ledger)>,
 }
 
+/// How many snapshots have travelled since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransferCounts {
+    /// A peer has said that it holds all of it.
+    pub sent: u64,
+    /// A peer did not answer, the file was gone, or the leadership was over first.
+    pub failed: u64,
+    /// Came from a peer, whole.
+    pub received: u64,
+}
+
 /// Both.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
     sending: BTreeMap<u64, Sending>,
     receiving: Option<Receiving>,
+    counts: TransferCounts,
 }
 
 impl Transfers {
     /// Nothing is sent any more: this node does not lead.
     pub(super) fn forget_sending(&mut self) {
+        self.counts.failed += self.sending.len() as u64;
         self.sending.clear();
+    }
+
+    /// Of the snapshot that is sent to a peer, the bytes that it holds and all of them; 0 as long as they are not known.
+    pub(super) fn sent(&self, to: u64) -> Option<(u64, u64)> {
+        let sending = self.sending.get(&to)?;
+        Some((sending.offset, sending.image.map_or(0, |image| image.len)))
+    }
+
+    /// Of the snapshot that comes in, the bytes that are here and all of them; 0 and 0 if none does.
+    pub(super) fn received(&self) -> (u64, u64) {
+        self.receiving.as_ref().map_or((0, 0), |known| (known.have, known.image.len))
+    }
+
+    pub(super) fn counts(&self) -> TransferCounts {
+        self.counts
     }
 
     /// The index of the snapshot that comes in, or has come; 0 = none.
@@ -130,7 +158,8 @@ impl Replica {
     pub fn image_received(&mut self, image: ImageId, meta: SnapshotMeta, ledger: Ledger) {
         if let Some(receiving) = self.transfers.receiving.as_mut().filter(|known| known.image == image) {
             (receiving.have, receiving.is_writing) = (image.len, false);
-            receiving.loaded = Some((meta, ledger));
+            let was_loaded = receiving.loaded.replace((meta, ledger)).is_some();
+            self.transfers.counts.received += u64::from(!was_loaded);
             let from = receiving.from;
             self.say(from, Body::ChunkAck { image, have: image.len });
         }
@@ -165,6 +194,11 @@ impl Replica {
 
     fn end_sending(&mut self, to: u64, status: SnapshotStatus) {
         let Some(sending) = self.transfers.sending.remove(&to) else { return };
+        let counts = &mut self.transfers.counts;
+        match status {
+            SnapshotStatus::Finish => counts.sent += 1,
+            SnapshotStatus::Failure => counts.failed += 1,
+        }
         if self.node.raft.state != StateRole::Leader || self.node.raft.term != sending.message.term {
             return;
         }

@@ -1,6 +1,6 @@
 //! Test nodes that talk to each other. Every message travels as bytes.
 
-#![allow(unreachable_pub, reason = "a test file's own module")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,34 +93,39 @@ impl Cluster {
 
     /// Everything moves until nothing does, without time passing.
     pub fn settle(&mut self) {
-        loop {
-            let mut moved = false;
-            for (number, node) in &mut self.nodes {
-                node.now = self.now;
-                node.drive();
-                moved |= !self.stalled.contains(number) && node.sync();
+        while self.step() {}
+    }
+
+    /// Everybody does what there is to do, and hears what was said meanwhile. Whether anything moved.
+    pub fn step(&mut self) -> bool {
+        let mut moved = false;
+        for (number, node) in &mut self.nodes {
+            node.now = self.now;
+            node.drive();
+            moved |= !self.stalled.contains(number) && node.sync();
+        }
+        let from: Vec<u64> = self.nodes.keys().copied().collect();
+        for from in from {
+            let messages = std::mem::take(&mut self.nodes.get_mut(&from).unwrap().messages);
+            for message in messages {
+                moved = true;
+                self.carry(from, &message);
             }
-            let from: Vec<u64> = self.nodes.keys().copied().collect();
-            for from in from {
-                let messages = std::mem::take(&mut self.nodes.get_mut(&from).unwrap().messages);
-                for message in messages {
-                    moved = true;
-                    let bytes: Bytes = message.encode();
-                    let received = Envelope::decode(bytes).unwrap();
-                    assert_eq!(received, message, "what is read is what was written");
-                    let is_lost =
-                        self.loses.is_some_and(|(to, kind)| received.to == to && is_of(&received, kind));
-                    let is_cut = self.cut.contains(&from) || self.cut.contains(&received.to) || is_lost;
-                    let stray = self.stray(&received);
-                    if let Some(to) = self.nodes.get_mut(&received.to).filter(|_| !is_cut) {
-                        to.replica.receive(received);
-                        stray.into_iter().for_each(|stray| to.replica.receive(stray));
-                    }
-                }
-            }
-            if !moved {
-                return;
-            }
+        }
+        moved
+    }
+
+    /// Brings a message to its receiver, as bytes, unless it is lost.
+    fn carry(&mut self, from: u64, message: &Envelope) {
+        let bytes: Bytes = message.encode();
+        let received = Envelope::decode(bytes).unwrap();
+        assert_eq!(received, *message, "what is read is what was written");
+        let is_lost = self.loses.is_some_and(|(to, kind)| received.to == to && is_of(&received, kind));
+        let is_cut = self.cut.contains(&from) || self.cut.contains(&received.to) || is_lost;
+        let stray = self.stray(&received);
+        if let Some(to) = self.nodes.get_mut(&received.to).filter(|_| !is_cut) {
+            to.replica.receive(received);
+            stray.into_iter().for_each(|stray| to.replica.receive(stray));
         }
     }
 

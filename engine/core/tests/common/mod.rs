@@ -17,7 +17,7 @@ use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{Append, HardState, LogEntry, Members, SnapshotMeta};
 use sluice_core::replica::membership::ChangeError;
 use sluice_core::replica::peer::{Chunk, Envelope, Identity, ImageId};
-use sluice_core::replica::{Actions, ChunkRead, Recovered, Replica, ReplicaConfig, StopReason};
+use sluice_core::replica::{Actions, ChunkRead, Recovered, Replica, ReplicaConfig, RoundNews, StopReason};
 use sluice_core::session::Ask;
 use sluice_core::time::Moment;
 use sluice_protocol::ids::ClusterId;
@@ -74,6 +74,8 @@ pub struct TestNode {
     /// For peers, and what is wanted of or told to this node besides.
     pub messages: Vec<Envelope>,
     pub changed: Vec<(u64, Result<u64, ChangeError>)>,
+    /// What was told of read rounds, where it was anything.
+    pub rounds: Vec<RoundNews>,
     pub stop: Option<StopReason>,
     /// A snapshot file that is coming in; whether it takes long to load, and its last part meanwhile.
     partial: Option<(ImageId, Vec<u8>)>,
@@ -154,6 +156,7 @@ impl TestNode {
             snapshots: 0,
             messages: Vec::new(),
             changed: Vec::new(),
+            rounds: Vec::new(),
             stop: None,
             partial: None,
             loads_slowly: false,
@@ -194,6 +197,7 @@ impl TestNode {
             }
             self.messages.append(&mut actions.messages);
             self.changed.append(&mut actions.changed);
+            self.rounds.extend(Some(actions.rounds).filter(|news| *news != RoundNews::default()));
             self.stop = actions.stop;
             let copies = !actions.chunk_reads.is_empty() || !actions.chunk_writes.is_empty();
             actions.chunk_reads.into_iter().for_each(|wanted| self.read_chunk(wanted));

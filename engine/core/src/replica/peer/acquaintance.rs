@@ -1,7 +1,7 @@
 //! Which process a peer's messages may come from.
 //!
-//! What is remembered of a peer lives in memory: its latest process, the highest term it was heard in, and what it
-//! acknowledged while this node led. Together with the incarnations in the membership it tells apart: a stranger, a
+//! What is remembered of a peer lives in memory: its latest process, the highest term it was heard in, when that was, and
+//! what it acknowledged while this node led. Together with the incarnations in the membership it tells apart: a stranger, a
 //! removed node, a wiped disk, an older copy of a disk, and two processes on copies of one. What no living peer
 //! remembers cannot be told: a copy that is older than anything seen since all peers restarted passes, as raft allows
 //! only if fewer than half of the disks forget.
@@ -23,6 +23,8 @@ struct Known {
     term: u64,
     /// The highest committed index it acknowledged: it has that on disk.
     acknowledged: u64,
+    /// The tick in which it was heard last.
+    heard_at: u64,
 }
 
 /// What to do with a message.
@@ -43,12 +45,13 @@ pub enum Verdict {
 pub struct Acquaintances {
     own: Identity,
     known: BTreeMap<u64, Known>,
+    ticks: u64,
 }
 
 impl Acquaintances {
     /// Nobody is known yet.
     pub fn new(own: Identity) -> Self {
-        Self { own, known: BTreeMap::new() }
+        Self { own, known: BTreeMap::new(), ticks: 0 }
     }
 
     /// What membership says of a sender; the same for every kind of message.
@@ -105,8 +108,26 @@ impl Acquaintances {
         if is_judged && (hello.term < known.term || hello.last_index < known.acknowledged) {
             return Verdict::Refuse(Refusal::LostState);
         }
-        self.known.insert(from.node, Known { boot: from.boot, nonce: from.nonce, ..known });
+        let heard_at = self.ticks;
+        self.known.insert(from.node, Known { boot: from.boot, nonce: from.nonce, heard_at, ..known });
         Verdict::Pass
+    }
+
+    /// One tick.
+    pub fn tick(&mut self) {
+        self.ticks += 1;
+    }
+
+    /// A message that passed came from a peer.
+    pub fn heard(&mut self, node: u64) {
+        if let Some(known) = self.known.get_mut(&node) {
+            known.heard_at = self.ticks;
+        }
+    }
+
+    /// Ticks since a peer was heard; `None` if it never was.
+    pub fn silent_ticks(&self, node: u64) -> Option<u64> {
+        self.known.get(&node).map(|known| self.ticks - known.heard_at)
     }
 
     /// A peer was heard in a term that it must have on disk.
