@@ -23,7 +23,7 @@ fn launch(dir: &Path) -> ClusterLaunch {
 
 #[tokio::test]
 async fn another_node_sells_on_when_the_leader_is_killed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::Builder::new().disable_cleanup(true).prefix("clu").tempdir().unwrap();
     let mut cluster = LocalCluster::start(&launch(dir.path())).await.unwrap();
     let client = Client::builder().deadline(PATIENCE).connect(&cluster.url()).await.unwrap();
     let terms = Terms { opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 600_000, unlimited: false };
@@ -35,10 +35,18 @@ async fn another_node_sells_on_when_the_leader_is_killed() {
         let killed = std::time::SystemTime::now();
         let told = client.reserve(ProductId(1), UserId(turn), 1).await.unwrap();
         assert!(told.is_reserved(), "{told:?}");
-        eprintln!("{leader} {:?} killed {:?} now {:?}", start.elapsed(), killed, std::time::SystemTime::now());
+        eprintln!(
+            "{leader} {:?} killed {:?} now {:?}",
+            start.elapsed(),
+            killed,
+            std::time::SystemTime::now()
+        );
         cluster.start_again(leader).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
     }
     let product = client.product(ProductId(1)).await.unwrap().unwrap();
     assert_eq!((product.held, product.free), (10, 90));
-    for id in cluster.ids() { eprintln!("{}", std::fs::read_to_string(&cluster.node(id).launch().log).unwrap()); }
+    for id in cluster.ids() {
+        eprintln!("{}", std::fs::read_to_string(&cluster.node(id).launch().log).unwrap());
+    }
 }

@@ -53,14 +53,11 @@ pub(super) fn run(
     replica: Replica,
     orders: &SyncSender<Order>,
     room: &Room,
-    mut peers: Option<Peers>,
+    peers: Option<Peers>,
     pace: Pace,
 ) {
     shared.replica.is_me();
     let returned = vec![false; shared.nets.len()];
-    if let Some(peers) = &mut peers {
-        peers.introduce();
-    }
     let mut turn = Turn {
         shared,
         replica,
@@ -164,7 +161,8 @@ impl Turn<'_> {
 
     /// What peers and operators say. Before what clients ask: whatever these may send, the cluster goes on.
     fn take_post(&mut self) -> bool {
-        let (Some(post), Some(peers)) = (&self.shared.post, &self.peers) else { return false };
+        let (Some(post), Some(peers)) = (&self.shared.post, &mut self.peers) else { return false };
+        peers.introduce();
         let mut any = false;
         for node in peers.failed() {
             self.replica.unreachable(node);
@@ -306,7 +304,6 @@ impl Turn<'_> {
         self.room.look(shared);
         if let Some(peers) = &mut self.peers {
             peers.forget(&self.replica.members().removed);
-            peers.introduce();
         }
         self.tell_health();
     }

@@ -159,6 +159,7 @@ impl Post {
 pub(crate) struct Peers {
     post: Arc<Post>,
     links: BTreeMap<u64, Arc<Link>>,
+    known: watch::Receiver<Book>,
     /// Links that were given something since the last flush.
     touched: Vec<Arc<Link>>,
     dial: mpsc::UnboundedSender<Arc<Link>>,
@@ -192,6 +193,10 @@ impl Peers {
 
     /// Connects to all whose addresses have become known: they learn this node's, and an election need not wait for it.
     pub(crate) fn introduce(&mut self) {
+        if !self.known.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.known.mark_unchanged();
         let nodes: Vec<u64> = self.post.book().nodes().filter(|node| *node != self.post.own.node).collect();
         for node in nodes {
             self.link(node);
@@ -290,7 +295,9 @@ pub(crate) fn start(start: Start) -> io::Result<(Arc<Post>, Peers, PeerThread)> 
     let with = Arc::clone(&post);
     let run = move || LocalSet::new().block_on(&runtime, serve(with, listener, to_dial, end));
     let thread = std::thread::Builder::new().name("peers".into()).spawn(run)?;
-    let peers = Peers { post: Arc::clone(&post), links: BTreeMap::new(), touched: Vec::new(), dial };
+    let mut known = post.book.subscribe();
+    known.mark_changed();
+    let peers = Peers { post: Arc::clone(&post), links: BTreeMap::new(), known, touched: Vec::new(), dial };
     Ok((post, peers, PeerThread { _alive: alive, thread }))
 }
 

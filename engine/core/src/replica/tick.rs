@@ -6,7 +6,7 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::FixedState;
 use raft::StateRole;
 
-use super::{ELECTION_TICKS, Replica, ticks};
+use super::{ELECTION_TICKS, HEARTBEAT_TICKS, Replica, ticks};
 use crate::fault::{self, Mutant};
 
 /// Ticks after which a leader whose disk does not answer hands the leadership over.
@@ -23,6 +23,8 @@ impl Replica {
         }
         if self.quarantine > 0 && !fault::is_on(Mutant::QuarantineSkipped) {
             self.quarantine -= 1;
+            // It does not vote; but when it may, it must know for how long it has not heard the leader.
+            self.node.raft.election_elapsed += 1;
         } else if self.node.raft.state == StateRole::Leader || self.may_campaign() {
             self.node.tick();
         }
@@ -45,15 +47,23 @@ impl Replica {
     /// Draws an election timeout from the seed, in place of the random one that raft draws whenever it resets its clock.
     pub(super) fn draw_election_timeout(&mut self) {
         let raft = &mut self.node.raft;
-        if (self.election.0, self.election.1) != (raft.term, raft.state) {
+        let asks_again = raft.state == StateRole::PreCandidate && raft.election_elapsed == 0;
+        if (self.election.0, self.election.1) != (raft.term, raft.state) || asks_again {
             self.election = (raft.term, raft.state, self.election.2 + 1);
+            // Who has asked in vain whether an election makes sense asks again sooner: nothing has to be on a disk for that.
+            if raft.state == StateRole::PreCandidate {
+                raft.election_elapsed = ELECTION_TICKS / 2;
+            }
         }
         let drawn = FixedState::with_seed(self.config.seed).hash_one((
             self.config.identity.node,
             raft.term,
             self.election.2,
         ));
-        raft.set_randomized_election_timeout(ELECTION_TICKS + (drawn % ELECTION_TICKS as u64) as usize);
+        // Nobody grants a vote within an election timeout of a heartbeat: whoever asks waits a little longer than the others
+        // may have to.
+        let spread = (ELECTION_TICKS - HEARTBEAT_TICKS) as u64;
+        raft.set_randomized_election_timeout(ELECTION_TICKS + HEARTBEAT_TICKS + (drawn % spread) as usize);
     }
 
     /// Hands the leadership to the voter that has most of the log. It goes on leading if nobody takes it.
