@@ -27,7 +27,7 @@ async fn another_node_sells_on_when_the_leader_is_killed() {
     let mut cluster = LocalCluster::start(&launch(dir.path())).await.unwrap();
     let client = Client::builder().deadline(PATIENCE).connect(&cluster.url()).await.unwrap();
     let terms = Terms { opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 600_000, unlimited: false };
-    client.put_product(ProductId(1), 100, terms).await.unwrap();
+    assert!(client.put_product(ProductId(1), 100, terms).await.unwrap().is_done());
     for turn in 0..10 {
         let leader = cluster.leader().await.unwrap();
         cluster.kill(leader).unwrap();

@@ -179,20 +179,20 @@ fn row(member: &Member) -> Facts {
     let or_unknown = |text: &Option<String>| Text(text.clone().unwrap_or_else(|| "?".to_owned()));
     let number = |number: Option<u64>| number.map_or_else(|| Text("?".to_owned()), Number);
     let role = if member.leads { "leader" } else { &member.role };
-    let progress = match (&member.progress, member.snapshot) {
-        (_, Some((sent, total))) => format!("snapshot {} %", sent * 100 / total.max(1)),
-        (Some(progress), None) => progress.clone(),
-        (None, None) => "?".to_owned(),
-    };
+    let progress = member.progress.as_ref();
+    let state = progress.map_or("?".to_owned(), |progress| match progress.snapshot_len {
+        0 => progress.state.clone(),
+        len => format!("snapshot {} %", progress.snapshot_sent * 100 / len),
+    });
     vec![
         ("node", Number(member.node)),
         ("role", Text(role.to_owned())),
         ("peers", or_unknown(&member.peers)),
         ("clients", or_unknown(&member.clients)),
         ("connected", Flag(member.connected)),
-        ("matched", number(member.matched)),
-        ("behind", number(member.behind)),
-        ("progress", Text(progress)),
+        ("matched", number(progress.map(|progress| progress.matched))),
+        ("behind", number(progress.map(|progress| progress.behind))),
+        ("progress", Text(state)),
         ("trouble", Text(member.trouble.clone())),
     ]
 }

@@ -13,6 +13,7 @@ use super::time::{Span, parse_span};
 use super::told::Fact::{Number, Text, Units};
 use super::told::Told;
 use crate::ops::fetch;
+use crate::ops::members::{Member, MemberProgress};
 use crate::ops::stats::{Quantiles, Stats};
 
 const HTTP_OK: u16 = 200;
@@ -110,6 +111,35 @@ fn told(stats: &Stats) -> Told {
             )),
         )
         .fact("snapshot", Text(format!("up to entry {}", log.snapshot_index)))
+        .fact("read_rounds", Text(times(&stats.replication.read_rounds)))
+        .fact("replicas", Text(replicas(stats)))
+        .fact("digests", Text(digests(stats.replication.divergences)))
+}
+
+/// Each other member, and how far it is.
+fn replicas(stats: &Stats) -> String {
+    let others = stats.cluster.members.iter().filter(|member| member.node != stats.node.node);
+    let told: Vec<String> = others.map(replica).collect();
+    if told.is_empty() { "none but this one".to_owned() } else { told.join("; ") }
+}
+
+fn replica(member: &Member) -> String {
+    let (node, role) = (member.node, &member.role);
+    match &member.progress {
+        _ if !member.connected => format!("{role} {node}: no connection: {}", member.trouble),
+        Some(MemberProgress { snapshot_len: len @ 1.., snapshot_sent, .. }) => {
+            format!("{role} {node}: {} % of a snapshot sent", snapshot_sent * 100 / len)
+        }
+        Some(progress) => format!("{role} {node}: {} entries behind", progress.behind),
+        None => format!("{role} {node}: connected"),
+    }
+}
+
+fn digests(divergences: u64) -> String {
+    match divergences {
+        0 => "no difference between replicas was found".to_owned(),
+        n => format!("DIFFERENT {n} times: replicas disagree on the state; see the log, and report this"),
+    }
 }
 
 fn conservation(error: i64) -> String {

@@ -2,7 +2,8 @@
 //!
 //! - `shared`: what the threads share
 //! - `recovery`: from the data directory to a replica; [`found`]: to a data directory
-//! - `replica`: the thread that decides; `operators`: what it does for operators
+//! - `replica`: the thread that decides; `talk`: what it does for peers, and `operators`: for operators
+//! - `view`: the cluster as this node sees it
 //! - `disk`: the thread that writes the log
 //! - `snapshots`: the thread for snapshot files
 //! - `room`: what is free on the disk
@@ -18,6 +19,8 @@ mod replica;
 mod room;
 pub(crate) mod shared;
 mod snapshots;
+mod talk;
+mod view;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -39,9 +42,11 @@ use tokio::sync::Notify;
 pub use self::found::{FoundError, found, join};
 use self::recovery::Opened;
 pub use self::recovery::RecoveryError;
+use self::replica::Turn;
 use self::room::Room;
 use self::shared::{NetHandle, Shared, Sleeper};
 use self::snapshots::Files;
+use self::talk::Talk;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::descriptors::{self, TooFew};
@@ -50,7 +55,7 @@ use crate::net;
 use crate::ops::health::Health;
 use crate::ops::metrics::{Identity, Metrics};
 use crate::ops::server::{OpsError, OpsServer};
-use crate::peers::{self, PeerThread};
+use crate::peers::{self, PeerThread, Peers, Post};
 
 /// Reports from the disk threads that may wait. The replica has far fewer steps under way.
 const REPORTS_MAX: usize = 1024;
@@ -137,26 +142,10 @@ impl Node {
         let board = Arc::new(Board::new(identity.1, keys, opened.seed));
         let replica_config = replica_config(config, &opened);
         let sleeper = Arc::<Sleeper>::default();
-        let talk = peer_listener.map(|listener| {
-            let listens_at = listener.local_addr()?;
-            let entry = peers::Entry {
-                boot: opened.data_dir.boot(),
-                peers: advertised(&config.peers.advertise, listens_at),
-                clients: advertised(&config.node.advertise, address),
-            };
-            peers::start(peers::Start {
-                listener,
-                own: replica_config.identity,
-                entry,
-                data: config.node.data.clone(),
-                queue_bytes_max: config.peers.queue_bytes_max,
-                replica: Arc::clone(&sleeper),
-            })
-        });
-        let (post, peers, peer_thread) = match talk.transpose().map_err(NodeError::Thread)? {
-            Some((post, peers, thread)) => (Some(post), Some(peers), Some(thread)),
-            None => (None, None, None),
-        };
+        let talk =
+            peer_listener.map(|listener| talk(config, &opened, listener, address, &sleeper)).transpose()?;
+        let (post, peers, peer_thread) =
+            talk.map_or((None, None, None), |(post, peers, thread)| (Some(post), Some(peers), Some(thread)));
         let shared = shared(config, Arc::clone(&board), clock, metrics, health);
         let shared = Arc::new(Shared { replica: sleeper, post, ..shared });
         let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
@@ -165,33 +154,26 @@ impl Node {
         shared.metrics.snapshot_index.set(status.snapshot);
         shared.metrics.log_first_index.set(opened.log_first);
         shared.metrics.log_last_index.set(status.last_index);
-        let (orders, to_do) = mpsc::sync_channel(snapshots::ORDERS_MAX);
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)
-        };
+        let data = config.node.data.clone();
+        let (log, data_dir) = (opened.log, opened.data_dir);
         let files = Files {
             store: opened.snapshots,
             records_expected: config.limits.records_expected,
             seed: opened.seed,
         };
-        let log = opened.log;
+        let (orders, to_do) = mpsc::sync_channel(snapshots::ORDERS_MAX);
         let room = Room { dir: config.node.data.clone(), min: config.log.disk_free_min };
         let (with, room_of_log) = (Arc::clone(&shared), room.clone());
-        let wal = spawn("wal", Box::new(move || disk::write_log(&with, log, &room_of_log)))?;
+        let wal = spawn("wal", move || disk::write_log(&with, log, &room_of_log))?;
         let with = Arc::clone(&shared);
-        let snapshots = spawn("snapshots", Box::new(move || snapshots::run(&with, files, &to_do)))?;
-        let with = Arc::clone(&shared);
-        let data_dir = opened.data_dir;
+        let snapshots = spawn("snapshots", move || snapshots::run(&with, files, &to_do))?;
         let pace = peers::Pace::new(config.peers.snapshot_rate, CHUNK_LEN as u64);
-        let data = config.node.data.clone();
-        let replica = spawn(
-            "replica",
-            Box::new(move || {
-                // Its lock is held for as long as anything is decided.
-                let _held = data_dir;
-                replica::run(&with, replica, &orders, &room, peers, pace);
-            }),
-        )?;
+        let with = Arc::clone(&shared);
+        let replica = spawn("replica", move || {
+            // Its lock is held for as long as anything is decided.
+            let _held = data_dir;
+            Turn::new(&with, replica, &orders, &room, Talk::new(&with, peers, pace)).run();
+        })?;
         let facts = Facts {
             cluster: identity.0,
             node: identity.1,
@@ -251,6 +233,45 @@ impl Node {
     }
 }
 
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
+    Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)
+}
+
+/// Begins to talk to peers. `clients` is where clients connect, as this machine sees it.
+fn talk(
+    config: &Config,
+    opened: &Opened,
+    listener: TcpListener,
+    clients: SocketAddr,
+    replica: &Arc<Sleeper>,
+) -> Result<(Arc<Post>, Peers, PeerThread), NodeError> {
+    let listens_at = listener.local_addr().map_err(NodeError::Thread)?;
+    let start = peers::Start {
+        listener,
+        own: peer_identity(opened),
+        entry: peers::Entry {
+            boot: opened.data_dir.boot(),
+            peers: advertised(&config.peers.advertise, listens_at),
+            clients: advertised(&config.node.advertise, clients),
+        },
+        data: config.node.data.clone(),
+        queue_bytes_max: config.peers.queue_bytes_max,
+        replica: Arc::clone(replica),
+    };
+    peers::start(start).map_err(NodeError::Thread)
+}
+
+/// Who this process is, to its peers.
+fn peer_identity(opened: &Opened) -> peer::Identity {
+    peer::Identity {
+        cluster: opened.identity.cluster,
+        node: opened.identity.node.0,
+        incarnation: opened.identity.incarnation,
+        boot: opened.data_dir.boot(),
+        nonce: opened.seed,
+    }
+}
+
 fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, NodeError> {
     net::listen(address).map_err(|source| NodeError::ListenForPeers { address, source })
 }
@@ -263,13 +284,7 @@ fn advertised(setting: &str, listens_at: SocketAddr) -> String {
 /// Who the replica is, and how it works.
 fn replica_config(config: &Config, opened: &Opened) -> ReplicaConfig {
     ReplicaConfig {
-        identity: peer::Identity {
-            cluster: opened.identity.cluster,
-            node: opened.identity.node.0,
-            incarnation: opened.identity.incarnation,
-            boot: opened.data_dir.boot(),
-            nonce: opened.seed,
-        },
+        identity: peer_identity(opened),
         seed: opened.seed,
         stripes: config.node.net_threads,
         snapshot_every_bytes: config.log.snapshot_every_bytes,

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 
 use sluice_core::replica::Replica;
 use sluice_core::replica::membership::{Change, ChangeError};
+use sluice_protocol::NodeId;
 use tokio::sync::oneshot;
 
+use super::view;
 use crate::ops::labels::snake_case;
-use crate::peers::operator::{Answer, Ask, Call, Cluster, Joined, Member};
+use crate::ops::metrics::Identity;
+use crate::peers::operator::{Answer, Ask, Call, Joined};
 use crate::peers::{Peers, Post};
 
 /// A change that is under way.
@@ -34,7 +37,9 @@ impl Operators {
         let (change, joins) = match ask {
             Ask::List => {
                 // Whoever asked may have gone.
-                let _ = reply.send(Answer::Listed(list(replica, peers, post)));
+                let own = Identity { cluster: post.cluster(), node: NodeId(post.node()) };
+                let seen = view::cluster(replica, own, Some(peers), Some(post));
+                let _ = reply.send(Answer::Listed(seen));
                 return;
             }
             Ask::Transfer { to } => {
@@ -111,40 +116,4 @@ fn refusal(error: ChangeError, post: &Post) -> Answer {
     let name = format!("{error:?}");
     let name = name.split([' ', '{']).next().unwrap_or_default();
     Answer::Refused { code: snake_case(name), message: error.to_string(), retry }
-}
-
-fn list(replica: &Replica, peers: &Peers, post: &Post) -> Cluster {
-    let (status, members) = (replica.status(), replica.members());
-    let own = post.node();
-    let member = |node: u64| {
-        let entry = post.entry(node);
-        let standing = peers.standing(node);
-        let role = match () {
-            () if members.outgoing.contains(&node) && !members.voters.contains(&node) => "leaving",
-            () if members.voters.contains(&node) => "voter",
-            () => "learner",
-        };
-        Member {
-            node,
-            role: role.to_owned(),
-            leads: node == status.leader,
-            peers: entry.as_ref().map(|entry| entry.peers.clone()),
-            clients: entry.map(|entry| entry.clients),
-            connected: node == own || standing.as_ref().is_some_and(|standing| standing.is_up),
-            trouble: standing.map(|standing| standing.trouble).unwrap_or_default(),
-            dropped: peers.dropped(node),
-            ..Member::default()
-        }
-    };
-    let mut nodes: Vec<u64> = members.nodes().collect();
-    nodes.sort_unstable();
-    Cluster {
-        cluster: post.cluster().to_string(),
-        node: own,
-        term: status.term,
-        leader: status.leader,
-        commit: status.commit,
-        members: nodes.into_iter().map(member).collect(),
-        removed: members.removed.clone(),
-    }
 }

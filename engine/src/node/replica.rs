@@ -6,17 +6,16 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluice_core::replica::{Actions, CHUNK_LEN, ChunkRead, Replica};
+use sluice_core::replica::{self, Actions, Replica};
 
-use super::operators::Operators;
 use super::room::Room;
 use super::shared::{Part, Report, Shared, stop_for};
 use super::snapshots::{Order, PARTS_MAX};
+use super::talk::Talk;
 use crate::failpoint::{self, Point};
 use crate::ops::cells::Totals;
 use crate::ops::health::Condition;
 use crate::ops::labels::{Queue, Role};
-use crate::peers::{Pace, Peers};
 
 /// How often parts of snapshots that may not go yet are looked at.
 const PACE_MS: u64 = 1;
@@ -28,7 +27,7 @@ const REQUESTS_PER_TURN: usize = 8192;
 const STOP_MS_MAX: u64 = 10_000;
 
 /// The replica thread's state beside the replica.
-struct Turn<'a> {
+pub(super) struct Turn<'a> {
     shared: &'a Shared,
     replica: Replica,
     actions: Actions,
@@ -40,84 +39,19 @@ struct Turn<'a> {
     /// Net threads that have flights to fetch.
     returned: Vec<bool>,
     room: &'a Room,
-    peers: Option<Peers>,
-    operators: Operators,
-    /// Parts of snapshots that peers need and that may not go yet, one for each peer.
-    reads: VecDeque<ChunkRead>,
-    pace: Pace,
+    talk: Talk<'a>,
+    /// Whether this node was open when that was last told, and who led.
+    told: (bool, u64),
 }
 
-/// Runs until the node stops and everything in flight is answered.
-pub(super) fn run(
-    shared: &Shared,
-    replica: Replica,
-    orders: &SyncSender<Order>,
-    room: &Room,
-    peers: Option<Peers>,
-    pace: Pace,
-) {
-    shared.replica.is_me();
-    let returned = vec![false; shared.nets.len()];
-    let mut turn = Turn {
-        shared,
-        replica,
-        actions: Actions::default(),
-        orders,
-        parts: 0,
-        ordered: VecDeque::new(),
-        returned,
-        room,
-        peers,
-        operators: Operators::default(),
-        reads: VecDeque::new(),
-        pace,
-    };
-    let (mut next_tick_ms, mut next_survey_ms) = (0, 0);
-    let (mut stop_by_ms, mut was) = (None, (false, 0));
-    loop {
-        let mut busy = turn.take_inputs();
-        let now = shared.clock.now();
-        if now.mono_ms >= next_tick_ms {
-            next_tick_ms = now.mono_ms + turn.replica.tick_ms();
-            turn.replica.tick();
-            shared.clock.steer();
-        }
-        if now.mono_ms >= next_survey_ms {
-            next_survey_ms = now.mono_ms + SURVEY_MS;
-            turn.survey();
-        }
-        if stop_by_ms.is_none() && shared.is_stopping() {
-            stop_by_ms = Some(now.mono_ms + STOP_MS_MAX);
-            turn.replica.stop();
-            turn.replica.want_snapshot();
-        }
-        turn.replica.drive(now, &mut turn.actions);
-        busy |= turn.act();
-        let is = (turn.replica.is_open(), shared.board.leader());
-        if is != was {
-            was = is;
-            let (is_open, leader) = is;
-            tracing::info!(leader, term = turn.replica.status().term, is_open, "leadership");
-            turn.tell_health();
-        }
-        let quiet = turn.replica.is_quiet() && shared.flights.is_empty();
-        if stop_by_ms.is_some_and(|by_ms| quiet || now.mono_ms >= by_ms) {
-            break;
-        }
-        if !busy {
-            let mut due_ms = turn.replica.due_in_ms(now).min(next_tick_ms.saturating_sub(now.mono_ms));
-            if !turn.reads.is_empty() {
-                due_ms = due_ms.min(PACE_MS);
-            }
-            thread::park_timeout(Duration::from_millis(due_ms));
-        }
-    }
-    failpoint::reach(Point::StopDrained);
-    shared.wal_done.store(true, Ordering::Release);
-    shared.wal.wake();
-    shared.drained.store(true, Ordering::Release);
-    for net in &shared.nets {
-        net.wake.notify_one();
+fn role(role: replica::Role) -> Role {
+    match role {
+        replica::Role::Outsider => Role::Outsider,
+        replica::Role::Learner => Role::Learner,
+        replica::Role::Follower => Role::Follower,
+        replica::Role::Candidate => Role::Candidate,
+        replica::Role::Leader => Role::Leader,
+        replica::Role::Removed => Role::Removed,
     }
 }
 
@@ -127,7 +61,72 @@ fn order(orders: &SyncSender<Order>, order: Order) {
         .expect("the snapshot thread lives as long as this one, and has room for all that can wait");
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        replica: Replica,
+        orders: &'a SyncSender<Order>,
+        room: &'a Room,
+        talk: Talk<'a>,
+    ) -> Self {
+        Self {
+            shared,
+            replica,
+            actions: Actions::default(),
+            orders,
+            parts: 0,
+            ordered: VecDeque::new(),
+            returned: vec![false; shared.nets.len()],
+            room,
+            talk,
+            told: (false, 0),
+        }
+    }
+
+    /// Runs until the node stops and everything in flight is answered.
+    pub(super) fn run(mut self) {
+        let shared = self.shared;
+        shared.replica.is_me();
+        let (mut next_tick_ms, mut next_survey_ms, mut stop_by_ms) = (0, 0, None);
+        loop {
+            let mut busy = self.take_inputs();
+            let now = shared.clock.now();
+            if now.mono_ms >= next_tick_ms {
+                next_tick_ms = now.mono_ms + self.replica.tick_ms();
+                self.replica.tick();
+                shared.clock.steer();
+            }
+            if now.mono_ms >= next_survey_ms {
+                next_survey_ms = now.mono_ms + SURVEY_MS;
+                self.survey();
+            }
+            if stop_by_ms.is_none() && shared.is_stopping() {
+                stop_by_ms = Some(now.mono_ms + STOP_MS_MAX);
+                self.replica.stop();
+                self.replica.want_snapshot();
+            }
+            self.replica.drive(now, &mut self.actions);
+            busy |= self.act();
+            self.tell_leadership();
+            let quiet = self.replica.is_quiet() && shared.flights.is_empty();
+            if stop_by_ms.is_some_and(|by_ms| quiet || now.mono_ms >= by_ms) {
+                break;
+            }
+            if !busy {
+                let due_ms = self.replica.due_in_ms(now).min(next_tick_ms.saturating_sub(now.mono_ms));
+                let due_ms = if self.talk.is_paced() { due_ms.min(PACE_MS) } else { due_ms };
+                thread::park_timeout(Duration::from_millis(due_ms));
+            }
+        }
+        failpoint::reach(Point::StopDrained);
+        shared.wal_done.store(true, Ordering::Release);
+        shared.wal.wake();
+        shared.drained.store(true, Ordering::Release);
+        for net in &shared.nets {
+            net.wake.notify_one();
+        }
+    }
+
     /// Hands what has come in to the replica. Whether there was anything.
     fn take_inputs(&mut self) -> bool {
         let mut any = false;
@@ -147,7 +146,8 @@ impl Turn<'_> {
                 Report::Snapshot(false) => self.replica.snapshot_failed(),
             }
         }
-        any |= self.take_post();
+        // Before what clients ask: whatever these may send, the cluster goes on.
+        any |= self.talk.listen(&mut self.replica);
         let mut taken = 0;
         while taken < REQUESTS_PER_TURN {
             let Some(flight) = self.shared.flights.pop() else { break };
@@ -155,25 +155,6 @@ impl Turn<'_> {
             taken += flight.len();
             failpoint::reach(Point::ReplicaTaken);
             self.replica.submit(flight);
-        }
-        any
-    }
-
-    /// What peers and operators say. Before what clients ask: whatever these may send, the cluster goes on.
-    fn take_post(&mut self) -> bool {
-        let (Some(post), Some(peers)) = (&self.shared.post, &mut self.peers) else { return false };
-        peers.introduce();
-        let mut any = false;
-        for node in peers.failed() {
-            self.replica.unreachable(node);
-        }
-        while let Some(arrived) = post.take() {
-            any = true;
-            self.replica.receive(arrived.envelope);
-        }
-        while let Some(call) = post.take_call() {
-            any = true;
-            self.operators.take(call, &mut self.replica, peers, post);
         }
         any
     }
@@ -193,40 +174,21 @@ impl Turn<'_> {
 
     /// Carries out what the replica wants of snapshots and peers.
     fn act_for_peers(&mut self) {
-        let actions = &mut self.actions;
-        for read in actions.chunk_reads.drain(..) {
-            self.reads.retain(|waiting| waiting.to != read.to);
-            self.reads.push_back(read);
-        }
-        let now = Instant::now();
+        self.talk.speak(&mut self.actions, &self.replica);
         while self.parts < PARTS_MAX
-            && let Some(read) = self.reads.front()
-            && self.pace.take(CHUNK_LEN as u64, now)
+            && let Some(read) = self.talk.next_read()
         {
             self.parts += 1;
-            order(self.orders, Order::Read(*read));
-            self.reads.pop_front();
+            order(self.orders, Order::Read(read));
         }
-        for chunk in actions.chunk_writes.drain(..) {
+        for chunk in self.actions.chunk_writes.drain(..) {
             // What is not done now is sent again.
             if self.parts < PARTS_MAX {
                 self.parts += 1;
                 order(self.orders, Order::Write(chunk));
             }
         }
-        match &mut self.peers {
-            Some(peers) => {
-                actions.messages.drain(..).for_each(|envelope| peers.send(envelope));
-                peers.flush();
-            }
-            None => actions.messages.clear(),
-        }
-        if let Some(post) = &self.shared.post {
-            for (ticket, result) in actions.changed.drain(..) {
-                self.operators.decided(ticket, result, &self.replica, post);
-            }
-        }
-        if let Some(reason) = actions.stop {
+        if let Some(reason) = self.actions.stop {
             stop_for(self.shared, reason);
         }
     }
@@ -282,7 +244,11 @@ impl Turn<'_> {
         metrics.commit_index.set(status.commit);
         metrics.applied_index.set(status.applied);
         metrics.ledger_lag.set_ms(now.wall_ms.saturating_sub(status.ledger_ms));
-        metrics.role.set(if status.open { Role::Leader } else { Role::Follower });
+        metrics.apply_lag.set(status.commit.saturating_sub(status.applied));
+        metrics.role.set(role(status.role));
+        metrics.snapshots_sent.set(status.transfers.sent);
+        metrics.snapshots_unsent.set(status.transfers.failed);
+        metrics.snapshots_received.set(status.transfers.received);
         metrics.queue_depth.of(Queue::Flights).set(shared.flights.len() as u64);
         metrics.queue_depth.of(Queue::Appends).set(shared.appends.len() as u64);
         metrics.queue_depth.of(Queue::Persisted).set(shared.reports.len() as u64);
@@ -302,10 +268,18 @@ impl Turn<'_> {
             sold: totals.sold,
         });
         self.room.look(shared);
-        if let Some(peers) = &mut self.peers {
-            peers.forget(&self.replica.members().removed);
-        }
+        self.talk.survey(&self.replica);
         self.tell_health();
+    }
+
+    /// Tells who leads, if that is news.
+    fn tell_leadership(&mut self) {
+        let (is_open, leader) = (self.replica.is_open(), self.shared.board.leader());
+        if self.told != (is_open, leader) {
+            self.told = (is_open, leader);
+            tracing::info!(leader, term = self.replica.status().term, is_open, "leadership");
+            self.tell_health();
+        }
     }
 
     fn tell_health(&self) {

@@ -69,12 +69,18 @@ label! {
     Role as "role" {
         /// Loading its state; takes no part yet.
         Starting,
+        /// Knows no cluster yet.
+        Outsider,
+        /// Gets the log, and does not vote.
+        Learner,
         /// Follows a leader, or looks for one.
         Follower,
         /// Asks for votes.
         Candidate,
         /// Decides.
         Leader,
+        /// Was removed, and stays as long as others may need it.
+        Removed,
     }
 }
 

@@ -16,6 +16,7 @@ use super::cells::{
 use super::export::export;
 use super::histogram::{Durations, Sizes};
 use super::labels::{Doubt, Queue};
+use super::members::MembersCell;
 use super::rates::RateCell;
 
 macro_rules! metrics {
@@ -29,6 +30,8 @@ macro_rules! metrics {
             pub totals: TotalsCell,
             /// Answers a second.
             pub rates: RateCell,
+            /// The members of the cluster.
+            pub members: MembersCell,
             $($(#[doc = $help])+ pub $field: $cell,)*
         }
 
@@ -123,6 +126,20 @@ metrics! {
     commit_index: Gauge = "sluice_raft_commit_index",
     /// The last log index that the ledger has applied.
     applied_index: Gauge = "sluice_raft_applied_index",
+    /// Committed entries that the ledger has not applied.
+    apply_lag: Gauge = "sluice_raft_apply_lag_entries",
+    /// Time from the start of a read round until it was confirmed.
+    read_round_duration: Durations = "sluice_read_round_duration_seconds",
+    /// Read rounds that were abandoned, since the leadership ended first.
+    read_rounds_abandoned: Counter = "sluice_read_rounds_abandoned",
+    /// Snapshots that this node has sent to peers, whole.
+    snapshots_sent: Gauge = "sluice_snapshots_sent",
+    /// Snapshots that this node began to send and did not end.
+    snapshots_unsent: Gauge = "sluice_snapshots_unsent",
+    /// Snapshots that this node has received from peers, whole.
+    snapshots_received: Gauge = "sluice_snapshots_received",
+    /// Times that another replica's state differed from this one's at the same index. Must be 0.
+    divergences: Counter = "sluice_divergences",
     /// How far ledger time is behind this node's clock.
     ledger_lag: MillisGauge = "sluice_ledger_lag_seconds",
     /// Bytes that the ledger's tables take, estimated.
@@ -168,6 +185,7 @@ impl Metrics {
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         self.encode_declared(&mut encoder)?;
+        self.members.encode(&mut encoder)?;
         let totals = self.totals.get();
         for (name, help, read) in TOTALS {
             export(&mut encoder, name, help, &read(&totals))?;

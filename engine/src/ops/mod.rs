@@ -22,6 +22,7 @@ pub mod fetch;
 pub mod health;
 pub mod histogram;
 pub mod labels;
+pub mod members;
 pub mod metrics;
 pub mod rates;
 pub mod server;

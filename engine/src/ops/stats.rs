@@ -11,6 +11,7 @@ use super::cells::{ANSWERED_KINDS, AnswerCounts};
 use super::health::Health;
 use super::histogram::{Durations, Sizes};
 use super::labels::{Label, Queue, snake_case};
+use super::members::Cluster;
 use super::metrics::Metrics;
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -35,6 +36,10 @@ pub struct Stats {
     pub latency: LatencyStats,
     /// Log and snapshots.
     pub log: LogStats,
+    /// The members of its cluster, as it sees them.
+    pub cluster: Cluster,
+    /// What replicas do for each other.
+    pub replication: ReplicationStats,
 }
 
 /// Who a node is, and how it is.
@@ -46,16 +51,33 @@ pub struct NodeStats {
     pub cluster: String,
     /// The node's id; 0 until its data is open.
     pub node: u64,
-    /// starting, ready, not_ready, stopping or poisoned.
+    /// starting, ready, following, not_ready, stopping or poisoned.
     pub condition: String,
     /// Why it is not ready; empty if it is.
     pub reason: String,
-    /// starting, follower, candidate or leader.
+    /// starting, outsider, learner, follower, candidate, leader or removed.
     pub role: String,
     /// The raft term.
     pub term: u64,
     /// The leader's node id; 0 = not known.
     pub leader: u64,
+}
+
+/// What replicas do for each other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicationStats {
+    /// Committed entries that are not applied.
+    pub apply_lag: u64,
+    /// Read rounds: start to confirmation.
+    pub read_rounds: Quantiles,
+    /// Snapshots sent to peers, whole.
+    pub snapshots_sent: u64,
+    /// Begun and not ended.
+    pub snapshots_unsent: u64,
+    /// Received from peers, whole.
+    pub snapshots_received: u64,
+    /// Differences of state between replicas: must be 0.
+    pub divergences: u64,
 }
 
 /// Sums over all products.
@@ -211,6 +233,15 @@ impl Stats {
                 snapshots: metrics.snapshots.get(),
                 snapshot_bytes: metrics.snapshot_bytes.get(),
                 snapshot_index: metrics.snapshot_index.get(),
+            },
+            cluster: metrics.members.get(),
+            replication: ReplicationStats {
+                apply_lag: metrics.apply_lag.get(),
+                read_rounds: quantiles(&metrics.read_round_duration),
+                snapshots_sent: metrics.snapshots_sent.get(),
+                snapshots_unsent: metrics.snapshots_unsent.get(),
+                snapshots_received: metrics.snapshots_received.get(),
+                divergences: metrics.divergences.get(),
             },
         }
     }

@@ -15,6 +15,7 @@ use super::frame::{self, Frame, Kind};
 use super::greeting::{Greeting, Purpose, Refusal};
 
 pub(crate) use super::book::Book;
+pub use crate::ops::members::{Cluster, Member};
 
 /// What an operator asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,54 +110,6 @@ pub struct Joined {
     pub retention_ms: u64,
     /// Where the others are.
     pub(crate) book: Book,
-}
-
-/// A cluster, as one of its nodes sees it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cluster {
-    /// Its id.
-    pub cluster: String,
-    /// Who tells this.
-    pub node: u64,
-    /// Raft's term.
-    pub term: u64,
-    /// Who leads; 0 = not known.
-    pub leader: u64,
-    /// The commit index.
-    pub commit: u64,
-    /// The members.
-    pub members: Vec<Member>,
-    /// Ids that will never be used again.
-    pub removed: Vec<u64>,
-}
-
-/// A member.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Member {
-    /// Its id.
-    pub node: u64,
-    /// `voter`, `learner`, or on its way: `leaving`, `joining`.
-    pub role: String,
-    /// Whether it leads.
-    pub leads: bool,
-    /// Where its peers find it.
-    pub peers: Option<String>,
-    /// Where its clients find it.
-    pub clients: Option<String>,
-    /// Whether the node that tells this is connected to it; itself always.
-    pub connected: bool,
-    /// Why not.
-    pub trouble: String,
-    /// Messages to it that the node which tells this had to drop since it started.
-    pub dropped: u64,
-    /// The last log index that it is known to have; only the leader knows.
-    pub matched: Option<u64>,
-    /// Entries that it lacks; only the leader knows.
-    pub behind: Option<u64>,
-    /// `replicate`, `probe` or `snapshot`; only the leader knows.
-    pub progress: Option<String>,
-    /// Bytes sent of a snapshot under way, and of all of it.
-    pub snapshot: Option<(u64, u64)>,
 }
 
 /// A question that waits for the replica.

@@ -12,7 +12,7 @@ const USED_UNNAMED: &[(&str, &str)] = &[];
 
 /// Files that may hold an unsafe block, and what for. Each block has its SAFETY argument beside it.
 const UNSAFE_FILES: &[(&str, &str)] = &[
-    ("engine/src/child.rs", "between fork and exec, a child asks to die with its parent"),
+    ("engine/src/child/mod.rs", "between fork and exec, a child asks to die with its parent"),
     ("fuzz/src/heap.rs", "an allocator that counts, for the fuzz targets only"),
 ];
 
