@@ -21,6 +21,8 @@ mod greeting;
 mod link;
 pub mod operator;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
