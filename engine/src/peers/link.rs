@@ -105,7 +105,6 @@ impl Link {
     /// There is none, and why. What waits is old when there is one again.
     pub(super) fn down(&self, trouble: &str) {
         self.is_up.store(false, Ordering::Release);
-        self.failed.store(true, Ordering::Release);
         let mut standing = self.standing.lock();
         if standing.is_up {
             (standing.is_up, standing.since) = (false, Instant::now());
@@ -113,6 +112,8 @@ impl Link {
         trouble.clone_into(&mut standing.trouble);
         drop(standing);
         while self.pop().is_some() {}
+        // Last: whoever hears of it finds the rest done.
+        self.failed.store(true, Ordering::Release);
     }
 
     /// Whether messages may not have arrived since this was last asked.
