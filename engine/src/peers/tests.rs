@@ -199,6 +199,8 @@ fn noise_harms_nobody() {
     one.connected(2);
     one.say(2, HELLO);
     assert_eq!(two.hears().from, identity(1));
+    two.peers.introduce();
+    two.connected(1);
     two.say(1, HELLO);
     assert_eq!(one.hears().from, identity(2));
     [one, two].into_iter().for_each(End::over);
