@@ -214,6 +214,50 @@ fn segments_come_and_go() {
     assert_eq!(open(dir.path()).unwrap().1.entries.last().unwrap().index, end);
 }
 
+/// A log whose second segment begins with votes that came without entries, and goes on with one entry. Returns the last
+/// entry of the first segment.
+fn second_segment_begins_with_votes(store: &mut dyn LogStore, dir: &Path) -> u64 {
+    let mut last = 0;
+    for len in [60_000, 100] {
+        // Until no frame of so many bytes fits.
+        while used_len(dir) + (len + SECTOR_LEN).next_multiple_of(PAGE_LEN) <= FIRST_LEN {
+            last += 1;
+            store.append(&append(entries(last, last, 1, len), 1, last)).unwrap();
+        }
+    }
+    for term in 2..5 {
+        store.append(&append(Vec::new(), term, last)).unwrap();
+    }
+    store.append(&append(entries(last + 1, last + 1, 4, 100), 4, last)).unwrap();
+    last
+}
+
+#[test]
+fn a_log_whose_first_segment_left_begins_with_steps_without_entries_is_found() {
+    let dir = temp();
+    let mut store = fresh(dir.path(), Backend::Segments);
+    let last = second_segment_begins_with_votes(&mut *store, dir.path());
+    store.append(&Append { compact_to: last, ..Append::default() }).unwrap();
+    close(store);
+    assert_eq!(segments(dir.path())[0], 2, "a snapshot stands for all that is in the first");
+    let (store, found) = open(dir.path()).unwrap();
+    assert_eq!((found.first_index, found.compact_to), (last + 1, last));
+    assert_eq!(found.entries, entries(last + 1, last + 1, 4, 100));
+    close(store);
+}
+
+#[test]
+fn a_first_segment_that_no_snapshot_stands_for_is_missed_also_if_the_next_begins_without_entries() {
+    let dir = temp();
+    let mut store = fresh(dir.path(), Backend::Segments);
+    let last = second_segment_begins_with_votes(&mut *store, dir.path());
+    store.append(&Append { compact_to: last - 1, ..Append::default() }).unwrap();
+    close(store);
+    assert_eq!(segments(dir.path())[0], 1);
+    fs::remove_file(segment(dir.path(), 1)).unwrap();
+    is_refused(dir.path(), "an entry is missing");
+}
+
 #[test]
 fn a_segment_that_is_missing_is_a_loss() {
     let dir = temp();

@@ -2,9 +2,10 @@
 //!
 //! The process never outlives its owner: it is killed when the handle is dropped, and by the system if the thread that
 //! started it ends in whatever way. So it is to be started by a thread that stays. [`cluster`] starts several that are one
-//! cluster. Deliberately not here: a server inside the process ([`crate::testing`]).
+//! cluster, [`view`] tells how they are. Deliberately not here: a server inside the process ([`crate::testing`]).
 
 pub mod cluster;
+pub mod view;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};

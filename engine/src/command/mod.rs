@@ -52,7 +52,7 @@ pub enum Command {
     Node(NodeCommand),
     /// Print the configuration that `serve` would run with, or everything that is wrong with it
     CheckConfig(CheckConfigArgs),
-    /// Run a flash sale on this machine, cut the power in its midst, and check every answer
+    /// Run a flash sale on this machine, kill whoever leads in its midst, and check every answer
     Demo(DemoArgs),
     /// Show how a node is and what it has sold
     Status(StatusArgs),

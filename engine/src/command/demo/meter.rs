@@ -47,8 +47,9 @@ struct Moments {
     /// The last planned attempt was answered.
     rush_over: Option<Instant>,
     killed: Option<Instant>,
-    /// The first answer after the kill.
+    /// The first answer after the kill, and the first yes.
     back: Option<Instant>,
+    reserved_again: Option<Instant>,
 }
 
 /// See the module. One thread uses it.
@@ -129,7 +130,10 @@ impl Meter {
         };
         if self.moments.get().killed.is_some_and(|killed| asked >= killed) {
             // Asked of a dead server: the one that answers is the next one.
-            self.note(|moments| moments.back = moments.back.or(Some(now)));
+            self.note(|moments| {
+                moments.back = moments.back.or(Some(now));
+                moments.reserved_again = moments.reserved_again.or(yes.then_some(now));
+            });
         }
         let moments = self.moments.get();
         if yes {
@@ -169,6 +173,12 @@ impl Meter {
     pub(super) fn rto(&self) -> Option<Duration> {
         let Moments { killed, back, .. } = self.moments.get();
         Some(back?.duration_since(killed?))
+    }
+
+    /// From the kill to the first yes that was asked for after it.
+    pub(super) fn reserved_again(&self) -> Option<Duration> {
+        let Moments { killed, reserved_again, .. } = self.moments.get();
+        Some(reserved_again?.duration_since(killed?))
     }
 
     /// Whether the server is dead as far as anybody knows.
@@ -232,7 +242,7 @@ mod tests {
         meter.heard(before, Some(YES));
         assert!(meter.is_out() && meter.rto().is_none());
         meter.heard(Instant::now(), Some(NO));
-        assert!(!meter.is_out() && meter.rto().is_some());
+        assert!(!meter.is_out() && meter.rto().is_some() && meter.reserved_again().is_none());
         meter.heard(before, Some(NO));
         // A call that begins after the moment at which the server was back.
         while Instant::now() <= meter.moments.get().back.unwrap() {}

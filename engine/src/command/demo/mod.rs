@@ -1,10 +1,11 @@
 //! `sluice demo`: a flash sale on this machine, with a power cut in its midst, and an audit of every answer.
 //!
-//! A real server in a process of its own; buyers who pay, cancel, forget, come too late, come again and lose their
-//! connections; SIGKILL; a restart on the same data; and at the end the question whether anybody was told something
-//! that is not so.
+//! A cluster of real servers, each in a process of its own; buyers who pay, cancel, forget, come too late, come again and
+//! lose their connections; SIGKILL for whoever leads; another that sells on, and a restart on the same data; and at the end
+//! the question whether anybody was told something that is not so. With one node nobody else can sell: it is started
+//! again at once.
 //!
-//! - `plan`: who comes, from the seed; `crowd`: what they do
+//! - `stage`: the servers; `plan`: who comes, from the seed; `crowd`: what they do
 //! - `meter`: rates and times; `display`: while it runs; `report`: at the end
 //!
 //! Deliberately not here: judging, which is the [`crate::audit`]'s.
@@ -14,12 +15,10 @@ mod display;
 mod meter;
 mod plan;
 mod report;
+mod stage;
 
 use std::cell::RefCell;
-use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -34,22 +33,20 @@ use tokio::time::{sleep, timeout};
 use self::crowd::{Crowd, PRODUCT};
 use self::display::Display;
 use self::plan::Plan;
-use self::report::Report;
+use self::report::{Cut, Report};
+use self::stage::Stage;
 use super::exit::Exit;
 use super::output::{self, Failure};
 use crate::audit::{Account, Promise, Witness, fetch};
-use crate::child::{Launch, LaunchError, ServerProcess};
+use crate::child::LaunchError;
 
 /// How long a hold lasts: long enough to pay within, short enough to see what is not paid come back.
 const HOLD: Duration = Duration::from_secs(3);
 
-/// How long the server may take to start.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long a buyer's call may take: longer than any restart here.
 const BUYER_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long one attempt to reach the restarted server may take before a new one is made.
+/// How long one attempt to reach a server may take before a new one is made.
 const KNOCK: Duration = Duration::from_millis(50);
 const KNOCK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -63,12 +60,12 @@ const ANSWERS_PER_ATTEMPT_PERCENT: u64 = 110;
 /// Connections of the patient buyers.
 const CONNECTIONS: usize = 2;
 
-/// Lines of the server's log that are shown if something goes wrong.
-const LOG_LINES_SHOWN: usize = 20;
-
-/// Run a flash sale on this machine, cut the power in its midst, and check every answer
+/// Run a flash sale on this machine, kill whoever leads in its midst, and check every answer
 #[derive(Debug, Args)]
 pub struct DemoArgs {
+    /// Nodes, each a process: with three or five the others sell on when the leader is killed
+    #[arg(long, default_value = "3", value_parser = ["1", "3", "5"])]
+    nodes: String,
     /// Units to sell
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     units: u64,
@@ -94,8 +91,6 @@ enum Trouble {
     Client(#[from] Error),
     #[error("the product could not be put up for sale: {0:?}")]
     Put(PutOutcome),
-    #[error("the server ended after its restart: {0}")]
-    Ended(std::process::ExitStatus),
     #[error("the sale is not over after {} s", .0.as_secs())]
     Endless(Duration),
     #[error("interrupted")]
@@ -129,7 +124,7 @@ pub fn run(args: DemoArgs) -> Exit {
 fn complain(trouble: &Trouble, dir: Option<&TempDir>, json: bool) -> Exit {
     let mut message = trouble.to_string();
     if let Some(dir) = dir.filter(|_| !matches!(trouble, Trouble::Interrupted)) {
-        message += &last_lines(&log_of(dir.path()));
+        message += &stage::logs(dir.path());
     }
     output::finish(Err(Failure::new(Exit::Unavailable, "demo", message)), json)
 }
@@ -159,18 +154,10 @@ fn perform(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
 async fn sale(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
     let began = Instant::now();
     let mut display = Display::new(args.json, args.buyers);
-    display.phase("starting a server");
-    let binary = std::env::current_exe().map_err(Trouble::system("cannot find this program's own file"))?;
-    let launch = Launch {
-        binary,
-        data: dir.path().join("data"),
-        log: log_of(dir.path()),
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        flags: vec!["--disk-free-min".to_owned(), "0".to_owned()],
-        variables: Vec::new(),
-    };
-    let server = ServerProcess::start_anywhere(&launch, START_PATIENCE).await?;
-    let url = server.url();
+    let nodes: usize = args.nodes.parse().expect("the command line takes numbers only");
+    display.phase(if nodes == 1 { "starting a server" } else { "starting a cluster" });
+    let mut stage = Stage::start(dir.path(), nodes).await?;
+    let url = stage.url();
     let account = Rc::new(RefCell::new(Account::with_capacity(
         (args.buyers * ANSWERS_PER_ATTEMPT_PERCENT / 100) as usize,
     )));
@@ -190,11 +177,8 @@ async fn sale(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
         async move { crowd.rush().await }
     });
     crowd.midst().await;
-    phase("the server is dead: kill -9");
-    crowd.meter.killed();
-    server.kill().map_err(Trouble::system("cannot kill the server"))?;
-    let mut server = ServerProcess::start(&launch_again(&launch, &url))?;
-    first_answer(&mut server, &url, &crowd, &account).await?;
+    phase(if nodes == 1 { "the server is dead: kill -9" } else { "the leader is dead: kill -9" });
+    let cut = kill_the_leader(&mut stage, nodes, &url, &crowd, &account).await?;
     phase("back again: the rush goes on");
     rush.await.expect("the rush does not panic");
     phase("the waiting queue buys what comes back");
@@ -208,6 +192,7 @@ async fn sale(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
     };
     let books = fetch(&connect(&url, CONNECTIONS).await?, &ids, &products).await?;
     let findings = account.borrow_mut().judge(&books);
+    let complete = stage.complete().await?;
     shown.abort();
     display.borrow_mut().close();
     Ok(Report {
@@ -219,8 +204,42 @@ async fn sale(args: &DemoArgs, dir: &TempDir) -> Result<Report, Trouble> {
         yes_per_s: crowd.meter.yes_per_s(),
         no_per_s: crowd.meter.no_per_s(),
         times: crowd.meter.times(),
-        rto: crowd.meter.rto(),
+        cut,
+        complete,
         took: began.elapsed(),
+    })
+}
+
+/// Kills whoever leads, waits for the first answer after that, and has the killed one back with all that it missed.
+async fn kill_the_leader(
+    stage: &mut Stage,
+    nodes: usize,
+    url: &str,
+    crowd: &Rc<Crowd>,
+    account: &Rc<RefCell<Account>>,
+) -> Result<Cut, Trouble> {
+    let killed = stage.kill_leader(|| crowd.meter.killed()).await?;
+    if nodes == 1 {
+        // Nobody else has the data.
+        let again = async { stage.start_again(killed).await.map_err(Trouble::from) };
+        tokio::try_join!(again, async {
+            first_answer(url, crowd, account).await;
+            Ok(())
+        })?;
+    } else {
+        first_answer(url, crowd, account).await;
+    }
+    let follows = stage.leader().await?;
+    if nodes > 1 {
+        stage.start_again(killed).await?;
+    }
+    let caught_up = stage.caught_up(killed).await?;
+    Ok(Cut {
+        rto: crowd.meter.rto(),
+        reserved_again: crowd.meter.reserved_again(),
+        killed,
+        follows,
+        caught_up,
     })
 }
 
@@ -247,31 +266,15 @@ async fn put_up_for_sale(
     Ok(())
 }
 
-/// The same server on the same port.
-fn launch_again(launch: &Launch, url: &str) -> Launch {
-    let address = url.trim_start_matches("sluice://").parse();
-    Launch { listen: address.expect("the url was made of an address"), ..launch.clone() }
-}
-
-/// Tries, on ever new connections, until the restarted server has answered one buyer.
-async fn first_answer(
-    server: &mut ServerProcess,
-    url: &str,
-    crowd: &Rc<Crowd>,
-    account: &Rc<RefCell<Account>>,
-) -> Result<(), Trouble> {
+/// Tries, on ever new connections, until a server that is alive has answered one buyer.
+async fn first_answer(url: &str, crowd: &Rc<Crowd>, account: &Rc<RefCell<Account>>) {
     let witness = loop {
         if let Ok(Ok(client)) = timeout(KNOCK, connect(url, 1)).await {
             break Witness::new(client, Rc::clone(account));
         }
-        let ended = server.try_wait().map_err(Trouble::system("cannot look after the server"))?;
-        if let Some(status) = ended {
-            return Err(Trouble::Ended(status));
-        }
         sleep(KNOCK_PAUSE).await;
     };
     while !crowd.honest(&witness).await {}
-    Ok(())
 }
 
 /// Keeps the display up to date.
@@ -284,16 +287,4 @@ async fn show(crowd: Rc<Crowd>, display: Rc<RefCell<Display>>) {
         }
         display.borrow_mut().show(crowd.meter.counts(), product.as_ref());
     }
-}
-
-fn log_of(dir: &Path) -> std::path::PathBuf {
-    dir.join("server.log")
-}
-
-/// The end of the server's log, if there is one.
-fn last_lines(log: &Path) -> String {
-    let Ok(text) = fs::read_to_string(log) else { return String::new() };
-    let lines: Vec<&str> = text.lines().collect();
-    let shown = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n  ");
-    if shown.is_empty() { shown } else { format!("\nThe server's last words:\n  {shown}") }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::meter::{Counts, Times};
+use super::stage::Complete;
 use crate::audit::Findings;
 
 /// Everything that is reported.
@@ -22,8 +23,23 @@ pub(super) struct Report {
     pub(super) no_per_s: f64,
     /// Of yeses, of noes, of calls during the outage.
     pub(super) times: [Times; 3],
-    pub(super) rto: Option<Duration>,
+    pub(super) cut: Cut,
+    pub(super) complete: Complete,
     pub(super) took: Duration,
+}
+
+/// The death of the leader, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// From the kill to the first answer to a question that was asked after it.
+    pub(super) rto: Option<Duration>,
+    /// From the kill to the first yes of this kind.
+    pub(super) reserved_again: Option<Duration>,
+    /// Who led before, and who after.
+    pub(super) killed: u64,
+    pub(super) follows: u64,
+    /// From the end of the killed one's restart until it had all that it had missed.
+    pub(super) caught_up: Duration,
 }
 
 /// A line of the audit: its name, what was found, what goes with it, and whether it is as it must be.
@@ -47,7 +63,7 @@ impl Report {
         let findings = &self.findings;
         let count = |name, number: u64, of: String| Line(name, grouped(number), of, number == 0);
         let exactly = if self.sold() == self.units { "exactly" } else { "not what there was" };
-        vec![
+        let mut lines = vec![
             Line(
                 "sold",
                 grouped(self.sold()),
@@ -67,18 +83,38 @@ impl Report {
                 ),
                 findings.answers > 0,
             ),
-            Line(
-                "killed and restarted",
-                self.rto.map_or("no".to_owned(), |rto| format!("{} ms", rto.as_millis())),
-                "from SIGKILL to the next answer".to_owned(),
-                self.rto.is_some(),
-            ),
-        ]
+            self.cut_line(),
+        ];
+        lines.extend(self.complete_line());
+        lines
+    }
+
+    fn cut_line(&self) -> Line {
+        let Cut { rto, killed, follows, .. } = self.cut;
+        let found = rto.map_or("no".to_owned(), ms_of);
+        let (name, of) = if self.complete.of == 1 {
+            ("killed and restarted", "from SIGKILL to the next answer".to_owned())
+        } else {
+            (
+                "leader killed",
+                format!("from SIGKILL to the next answer; node {killed} led, then node {follows}"),
+            )
+        };
+        Line(name, found, of, rto.is_some())
+    }
+
+    /// A node alone has nobody to keep up with.
+    fn complete_line(&self) -> Option<Line> {
+        let Complete { replicas, of } = self.complete;
+        let caught_up = ms_of(self.cut.caught_up);
+        let what = format!("of {of}; node {} restarted, and caught up within {caught_up}", self.cut.killed);
+        (of > 1).then(|| Line("replicas complete", grouped(replicas as u64), what, replicas == of))
     }
 
     /// One object for programs.
     pub(super) fn json(&self) -> Json {
         let [yes, no, outage] = &self.times;
+        let ms = |time: Duration| time.as_millis() as u64;
         json!({
             "units": self.units,
             "buyers": self.buyers,
@@ -101,7 +137,13 @@ impl Report {
             "refuse_max_ms": no.quantile_ms(1.0),
             "outage_calls": outage.count(),
             "outage_max_ms": outage.quantile_ms(1.0),
-            "rto_ms": self.rto.map(|rto| rto.as_millis() as u64),
+            "nodes": self.complete.of,
+            "rto_ms": self.cut.rto.map(ms),
+            "reserved_again_ms": self.cut.reserved_again.map(ms),
+            "led_before": self.cut.killed,
+            "led_after": self.cut.follows,
+            "caught_up_ms": ms(self.cut.caught_up),
+            "replicas_complete": self.complete.replicas,
             "unanswered": self.counts.unanswered,
             "took_ms": self.took.as_millis() as u64,
             "contradictions": self.findings.kept.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -143,6 +185,10 @@ const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
 
 /// Columns of a rule.
 const RULE_WIDTH: usize = 70;
+
+fn ms_of(time: Duration) -> String {
+    format!("{} ms", grouped(time.as_millis() as u64))
+}
 
 /// A number with commas.
 pub(super) fn grouped(number: u64) -> String {

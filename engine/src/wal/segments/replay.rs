@@ -49,6 +49,9 @@ pub(super) struct Replay {
     state: State,
     last_crc: u32,
     entries: Vec<LogEntry>,
+    /// While no entries were found: the index at which those end that went with the segments before. [`Replay::finish`]
+    /// asks whether a snapshot stands for them.
+    gone_to: Option<u64>,
     held: Vec<Held>,
     /// Where the next frame goes, in which segment.
     end: Option<(u64, usize)>,
@@ -78,6 +81,7 @@ impl Replay {
             state: State::default(),
             last_crc: 0,
             entries: Vec::new(),
+            gone_to: None,
             held: Vec::new(),
             end: None,
             torn_len: 0,
@@ -186,6 +190,11 @@ impl Replay {
         } else if first && self.fence.step < state.step {
             self.fenced = true;
         }
+        if !entries.is_empty() {
+            self.gone_to = None;
+        } else if first && state.step > 1 {
+            self.gone_to = Some(state.end_index);
+        }
         if let (Some(new), Some(old)) = (entries.first(), self.entries.first()) {
             let keep = new.index.saturating_sub(old.index);
             self.entries.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
@@ -205,12 +214,14 @@ impl Replay {
                 _ => self.entries.push(entry),
             }
         }
-        if self.entries.last().is_none_or(|last| last.index != state.end_index) {
+        let ends_at = self.entries.last().map(|last| last.index).or(self.gone_to);
+        if ends_at != Some(state.end_index) {
             // A snapshot that reaches beyond the log stands for all of it.
             if state.end_index != state.compact_to {
                 return damaged(format!("step {} says that the log ends at {}", state.step, state.end_index));
             }
             self.entries.clear();
+            self.gone_to = None;
         }
         self.state = state;
         self.last_crc = crc;
