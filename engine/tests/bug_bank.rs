@@ -95,6 +95,7 @@ const BANK: &[(&str, Finder)] = &[
     ("lost_state_accepted", Simulator),
     ("removed_accepted", Simulator),
     ("disk_failure_ignored", Simulator),
+    ("state_diverges", Simulator),
     ("directory_not_synced", Nobody("a kill leaves the page cache as it is; only a power cut shows it")),
 ];
 

@@ -117,6 +117,8 @@ mutants! {
     DiskFailureIgnored = "disk_failure_ignored";
     /// The names in a directory are not made durable: a rename may be undone by a power cut.
     DirectoryNotSynced = "directory_not_synced";
+    /// The order in which ids will be forgotten depends on the hash seed: replicas differ where no answer shows it.
+    StateDiverges = "state_diverges";
 }
 
 #[cfg(feature = "failpoints")]

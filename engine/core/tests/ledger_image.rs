@@ -53,6 +53,22 @@ fn an_image_does_not_depend_on_the_seed_or_on_the_path() {
 }
 
 #[test]
+fn images_of_two_moments_keep_theirs_while_the_ledger_goes_on() {
+    let mut observed = small();
+    let first = (observed.ledger.digest(), observed.ledger.freeze());
+    observed.apply(2001, vec![Group::Resolve(vec![92]), Group::Reserve(vec![reserve(30, 1)])]);
+    let second = (observed.ledger.digest(), observed.ledger.freeze());
+    let again = observed.ledger.freeze();
+    observed.apply(2002, vec![Group::Confirm(vec![30])]);
+    assert_ne!(first.0, second.0);
+    assert_eq!(again.digest(), second.0, "two of one moment are the same");
+    observed.apply(2003, vec![Group::Restock(vec![ChangeStock { id: 31, product: 2, quantity: 1 }])]);
+    assert_eq!((first.1.digest(), second.1.digest()), (first.0, second.0));
+    let last = observed.ledger.digest();
+    assert_eq!(observed.ledger.freeze().digest(), last);
+}
+
+#[test]
 fn every_flipped_bit_is_refused() {
     let sections = sections(&mut small().ledger);
     assert_eq!(sections.len(), 3);

@@ -102,6 +102,8 @@ paths! {
     ChunkSent = "snapshot chunk sent", true;
     /// A chunk was asked for of a snapshot that is not there any more.
     ChunkGone = "snapshot chunk gone", false;
+    /// A replica compared its digest with another's.
+    Compared = "digests compared", true;
     /// An id was resolved while its reservation was still on its way.
     ResolvedInFlight = "resolve of an in-flight id", true;
     /// A reply came after its client had given up.

@@ -54,6 +54,8 @@ pub struct Cut {
     pub jobs: Option<usize>,
     /// Nobody changes the membership.
     pub no_operator: bool,
+    /// The judges do not compare ledgers byte by byte: what the replicas tell each other has to do.
+    pub no_digests: bool,
 }
 
 /// See the module.

@@ -91,6 +91,7 @@ fn messages() -> Vec<Envelope> {
         Body::Raft(Box::new(snapshot)),
         Body::Chunk(Chunk { image, meta, offset: 0, bytes: vec![7; 9].into() }),
         Body::ChunkAck { image, have: 9 },
+        Body::Digest { index: 7, digest: 11, format: 1 },
     ];
     bodies.into_iter().map(|body| Envelope { from: identity, to: 1, body }).collect()
 }

@@ -120,6 +120,11 @@ impl Image {
             .chain(products.map(move |chunk| product_section(index, chunk.first, chunk.rows())))
             .chain(records.map(move |chunk| record_section(index, chunk.first, chunk.rows())))
     }
+
+    /// What [`Ledger::digest`] was when it was frozen. Lets go of the image as it goes on.
+    pub fn digest(self) -> u64 {
+        self.sections().fold(0, |digest, section| absorb(digest, &section))
+    }
 }
 
 impl Ledger {

@@ -15,6 +15,7 @@ use sluice_protocol::{State, Status};
 
 use super::chunked::{Chunked, NONE};
 use super::table::{Entry, Hasher, Table, place};
+use crate::fault::{self, Mutant};
 
 /// Rows of one chunk: 256 KiB, which is what a write after a freeze may have to copy.
 #[cfg(not(fuzzing))]
@@ -349,6 +350,13 @@ impl Records {
 
     /// Puts a record that is in no list at the end of the ended ones.
     pub(super) fn end(&mut self, slot: u32) {
+        let head = self.ends.ended.head;
+        if head != NONE && fault::is_on(Mutant::StateDiverges) && self.ids.hash(0).is_multiple_of(2) {
+            self.append(slot, head);
+            self.ends.ended.head = slot;
+            self.ends.ended_len += 1;
+            return;
+        }
         self.ends.ended.tail = self.append(self.ends.ended.tail, slot);
         if self.ends.ended.head == NONE {
             self.ends.ended.head = slot;

@@ -1,6 +1,7 @@
 //! What a replica asks of its shell, and tells it.
 
 use super::StopReason;
+use super::digest::Divergence;
 use super::disk::{Append, SnapshotMeta};
 use super::membership::ChangeError;
 use super::peer::{Chunk, Envelope};
@@ -29,6 +30,10 @@ pub struct Actions {
     pub chunk_writes: Vec<Chunk>,
     /// What became of changes of membership: the ticket, and the log index as of which it holds.
     pub changed: Vec<(u64, Result<u64, ChangeError>)>,
+    /// The state behind this index, of which a digest is wanted. No other is handed out before that is told.
+    pub digest: Option<(u64, Image)>,
+    /// Another replica is not the same as this one. It is told once for each index and node.
+    pub divergence: Option<Divergence>,
     /// Read rounds that began or ended.
     pub rounds: RoundNews,
     /// This process must not go on, and why. Nothing is done any more.

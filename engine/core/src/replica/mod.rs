@@ -12,6 +12,7 @@
 //! - [`peer`]: what replicas say to each other
 //! - `step`: what is done with what peers say
 //! - `snapshot`: its own snapshots; `transfer`: those on their way to a peer and from one
+//! - `digest`: whether replicas are the same
 //! - [`membership`]: who votes and who learns; `removal`: when whoever was removed may go
 //! - `start`: what it starts from; `status`, `progress`: its figures, and those of the others
 //!
@@ -25,12 +26,14 @@
 //! 5. Carry [`Actions::messages`] to their nodes, and what arrives to [`Replica::receive`]. Both may fail.
 //! 6. Answer each of [`Actions::chunk_reads`] by [`Replica::chunk_read`], and each of [`Actions::chunk_writes`] by
 //!    [`Replica::chunk_stored`], or by [`Replica::image_received`] when the file is whole.
-//! 7. At [`Actions::stop`], end the process.
+//! 7. Make a number of [`Actions::digest`] aside, [`crate::ledger::Image::digest`], and tell it by [`Replica::digest_taken`].
+//! 8. At [`Actions::stop`], end the process.
 //!
 //! A broken invariant panics; the shell makes that the end of the process.
 
 mod actions;
 mod batch;
+mod digest;
 pub mod disk;
 mod log;
 pub mod membership;
@@ -59,6 +62,8 @@ use sluice_protocol::{Answer, ProductId};
 pub use self::actions::{Actions, RoundNews};
 pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
+use self::digest::Digests;
+pub use self::digest::{DIGEST_EVERY_MS, DigestCounts, Divergence};
 use self::disk::{HardState, Members, SnapshotMeta};
 use self::log::LogCache;
 use self::membership::ChangeError;
@@ -202,6 +207,7 @@ pub struct Replica {
     /// Members who have not welcomed this process yet.
     strangers: Vec<u64>,
     transfers: Transfers,
+    digests: Digests,
     outbox: Outbox,
     /// Messages that must not leave before a durable step is done, and that step's number.
     held: VecDeque<(u64, Vec<Message>)>,
@@ -289,6 +295,7 @@ impl Replica {
             acquaintances: Acquaintances::new(config.identity),
             recovered,
             transfers: Transfers::default(),
+            digests: Digests::new(),
             outbox: Outbox::default(),
             held: VecDeque::new(),
             rounds_due: Vec::new(),
@@ -398,6 +405,9 @@ impl Replica {
             actions.chunk_writes.append(&mut self.outbox.writes);
         }
         actions.changed.append(&mut self.decided);
+        if actions.divergence.is_none() {
+            actions.divergence = self.digests.pop();
+        }
     }
 
     /// Sends raft's messages. One that carries a snapshot waits until that has arrived.

@@ -239,9 +239,13 @@ impl Replica {
         let mut answers = std::mem::take(&mut self.answers);
         let mut collector =
             Collector { board: self.publisher.board(), answers: &mut answers, credits: &mut self.credits };
-        self.ledger
+        let (before_ms, sequence) = (self.ledger.now_ms(), self.ledger.sequence());
+        let applied = self
+            .ledger
             .apply(entry.index, entry.term, data, &mut collector)
             .expect("an entry was checked when it was proposed or recovered");
+        let changed = applied.commands > 0 || self.ledger.sequence() != sequence;
+        self.freeze_for_digest(before_ms, changed, actions);
         self.log_bytes += entry.data.len() as u64;
         if let Some(gate) = self.lead.gate() {
             self.publisher.credit(gate, &mut self.credits);

@@ -2,6 +2,7 @@
 
 use raft::StateRole;
 
+use super::digest::DigestCounts;
 use super::transfer::TransferCounts;
 use super::{Replica, TICK_MS};
 use crate::ledger::{Ledger, Totals};
@@ -63,6 +64,8 @@ pub struct ReplicaStatus {
     pub changing: bool,
     /// Snapshots that have travelled since the start.
     pub transfers: TransferCounts,
+    /// Digests since the start.
+    pub digests: DigestCounts,
 }
 
 impl Replica {
@@ -89,6 +92,7 @@ impl Replica {
             quarantine_ms: self.quarantine as u64 * TICK_MS,
             changing: self.is_changing(),
             transfers: self.transfers.counts(),
+            digests: self.digests.counts(),
         }
     }
 

@@ -62,7 +62,7 @@ impl Replica {
                 self.refused(&from, refusal, quorum);
             }
             Body::Welcome { .. } | Body::WhoAreYou { .. } | Body::Refused { .. } => {}
-            Body::Raft(_) | Body::Chunk(_) | Body::ChunkAck { .. } => {
+            Body::Raft(_) | Body::Chunk(_) | Body::ChunkAck { .. } | Body::Digest { .. } => {
                 match self.acquaintances.judge(&from, &self.members, self.removals.known()) {
                     Verdict::Pass => self.take(from.node, body),
                     verdict => self.respond(&from, verdict),
@@ -77,6 +77,7 @@ impl Replica {
             Body::Raft(message) => self.step_raft(from, *message),
             Body::Chunk(chunk) => self.chunk_came(from, chunk),
             Body::ChunkAck { image, have } => self.chunk_acknowledged(from, image, have),
+            Body::Digest { index, digest, format } => self.digest_came(from, index, digest, format),
             _ => unreachable!("the rest was looked at before"),
         }
     }

@@ -12,12 +12,14 @@ use sluice_core::board::Board;
 use sluice_core::desk::{Caller, Desk, DeskLimits, Reply};
 use sluice_core::flight::Answers;
 use sluice_core::gate::Gate;
-use sluice_core::ledger::Ledger;
 use sluice_core::ledger::settings::Settings;
+use sluice_core::ledger::{Image, Ledger};
 use sluice_core::replica::disk::{Append, HardState, LogEntry, Members, SnapshotMeta};
 use sluice_core::replica::membership::ChangeError;
 use sluice_core::replica::peer::{Chunk, Envelope, Identity, ImageId};
-use sluice_core::replica::{Actions, ChunkRead, Recovered, Replica, ReplicaConfig, RoundNews, StopReason};
+use sluice_core::replica::{
+    Actions, ChunkRead, Divergence, Recovered, Replica, ReplicaConfig, RoundNews, StopReason,
+};
 use sluice_core::session::Ask;
 use sluice_core::time::Moment;
 use sluice_protocol::ids::ClusterId;
@@ -74,6 +76,13 @@ pub struct TestNode {
     /// For peers, and what is wanted of or told to this node besides.
     pub messages: Vec<Envelope>,
     pub changed: Vec<(u64, Result<u64, ChangeError>)>,
+    /// Digests that were taken, before they were spoiled; what they are spoiled by; whether they take long, and the image
+    /// meanwhile; what was found.
+    pub digests: Vec<(u64, u64)>,
+    pub digest_spoils: u64,
+    pub digests_wait: bool,
+    digest: Option<(u64, Image)>,
+    pub divergences: Vec<Divergence>,
     /// What was told of read rounds, where it was anything.
     pub rounds: Vec<RoundNews>,
     pub stop: Option<StopReason>,
@@ -156,6 +165,11 @@ impl TestNode {
             snapshots: 0,
             messages: Vec::new(),
             changed: Vec::new(),
+            digests: Vec::new(),
+            digest_spoils: 0,
+            digests_wait: false,
+            digest: None,
+            divergences: Vec::new(),
             rounds: Vec::new(),
             stop: None,
             partial: None,
@@ -197,15 +211,32 @@ impl TestNode {
             }
             self.messages.append(&mut actions.messages);
             self.changed.append(&mut actions.changed);
+            self.divergences.extend(actions.divergence);
+            let digest = actions.digest.is_some();
+            if digest {
+                self.digest = actions.digest;
+            }
+            if digest && !self.digests_wait {
+                self.finish_digest();
+            }
             self.rounds.extend(Some(actions.rounds).filter(|news| *news != RoundNews::default()));
             self.stop = actions.stop;
             let copies = !actions.chunk_reads.is_empty() || !actions.chunk_writes.is_empty();
             actions.chunk_reads.into_iter().for_each(|wanted| self.read_chunk(wanted));
             actions.chunk_writes.into_iter().for_each(|chunk| self.write_chunk(chunk));
-            if !moved && !copies {
+            if !moved && !copies && !digest {
                 return;
             }
         }
+    }
+
+    /// The digest that is under way is done.
+    pub fn finish_digest(&mut self) {
+        self.digests_wait = false;
+        let (index, image) = self.digest.take().expect("one is under way");
+        let digest = image.digest();
+        self.digests.push((index, digest));
+        self.replica.digest_taken(index, digest ^ self.digest_spoils);
     }
 
     fn read_chunk(&mut self, wanted: ChunkRead) {

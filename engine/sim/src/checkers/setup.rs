@@ -15,7 +15,7 @@ pub struct Setup {
     pub members: Members,
     /// What the first image of the ledger says.
     pub settings: Settings,
-    /// Ledgers are compared byte by byte at every index that this divides. It walks all they hold.
+    /// Ledgers are compared byte by byte at every index that this divides, and in the end; 0 = never. It walks all they hold.
     pub digest_every: u64,
     /// The longest that a call sent after [`super::Checkers::healed`] may wait for its answer: the budget and some grace.
     pub wait_us_max: u64,

@@ -73,6 +73,9 @@ pub(crate) struct CutArgs {
     /// Nobody changes the membership
     #[arg(long)]
     no_operator: bool,
+    /// The judges do not compare ledgers byte by byte
+    #[arg(long)]
+    no_digests: bool,
 }
 
 impl CutArgs {
@@ -83,7 +86,7 @@ impl CutArgs {
             Some("none") => Some(Vec::new()),
             Some(list) => Some(list.split(',').map(number).collect::<Result<Vec<usize>, String>>()?),
         };
-        Ok(Cut { steps, jobs: self.jobs, no_operator: self.no_operator })
+        Ok(Cut { steps, jobs: self.jobs, no_operator: self.no_operator, no_digests: self.no_digests })
     }
 }
 
@@ -105,6 +108,9 @@ pub(crate) fn options(mode: Mode, shape: &Shape, cut: &Cut) -> String {
     }
     if cut.no_operator {
         options += " --no-operator";
+    }
+    if cut.no_digests {
+        options += " --no-digests";
     }
     options
 }

@@ -1,6 +1,7 @@
 //! What may happen in the world.
 
 use bytes::Bytes;
+use sluice_core::ledger::Image;
 use sluice_core::replica::ChunkRead;
 use sluice_core::replica::peer::{Chunk, ImageId};
 use sluice_protocol::Kind;
@@ -36,6 +37,8 @@ pub(crate) enum Input {
     ChunkWritten(Box<Chunk>),
     /// A peer's file is whole, and was synced and loaded.
     ImageSynced(ImageId),
+    /// A digest is made of an image.
+    Digest(Box<Image>),
     /// The transport gave up.
     Unreachable(u64),
 }

@@ -17,6 +17,8 @@ use crate::disk::SnapshotFile;
 const SURVEY_TICKS: u64 = 500 / TICK_MS;
 /// How long what is in flight may take to finish when a process is stopped.
 const STOP_US_MAX: u64 = 10_000_000;
+/// How long a digest may take: longer than it is to the next point.
+const DIGEST_US_MAX: u64 = 150_000_000;
 /// How often desks look at deadlines, and at what is in doubt.
 const EXPIRE_US: u64 = 50_000;
 const RECONSIDER_US: u64 = 2000;
@@ -172,6 +174,11 @@ impl World {
                 });
                 self.turn(number);
             }
+            Input::Digest(image) => {
+                let index = image.index();
+                self.guard(number, |process| process.replica.digest_taken(index, image.digest()));
+                self.turn_soon(number);
+            }
             Input::Unreachable(node) => {
                 self.guard(number, |process| process.replica.unreachable(node));
                 self.turn_soon(number);
@@ -247,7 +254,9 @@ impl World {
         let Some(process) = &mut self.hosts[number].process else { return };
         let actions = std::mem::take(&mut process.actions);
         let replies = process.replies();
-        let Actions { snapshot, messages, chunk_reads, chunk_writes, changed, stop, .. } = actions;
+        let Actions {
+            snapshot, messages, chunk_reads, chunk_writes, changed, digest, divergence, stop, ..
+        } = actions;
         for envelope in &messages {
             self.send(number, envelope);
         }
@@ -268,6 +277,14 @@ impl World {
         for chunk in chunk_writes {
             let delay_us = self.hosts[number].random.spread(50, 5000);
             self.order(number, delay_us, Input::ChunkWritten(Box::new(chunk)));
+        }
+        if let Some((_, image)) = digest {
+            let is_slow = self.hosts[number].random.chance(1, 4);
+            let delay_us = self.hosts[number].random.spread(1, if is_slow { DIGEST_US_MAX } else { 1000 });
+            self.order(number, delay_us, Input::Digest(Box::new(image)));
+        }
+        if let Some(found) = divergence {
+            self.diverged(number, &found);
         }
         for (ticket, what) in changed {
             self.changed(ticket, what);

@@ -132,6 +132,7 @@ impl World {
             wait_us_max: settle::WAIT_US_MAX,
             ..Setup::new(&voters)
         };
+        let setup = Setup { digest_every: if plan.cut.no_digests { 0 } else { setup.digest_every }, ..setup };
         let mut world = Self {
             schedule: Schedule::new(),
             hosts: Vec::new(),

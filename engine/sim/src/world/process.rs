@@ -60,6 +60,8 @@ pub(crate) struct Process {
     /// Whether requests were in doubt when it was looked at last.
     pub(crate) had_doubts: bool,
     pub(crate) terms_led: Vec<u64>,
+    /// Digests that it had compared when it was looked at last.
+    pub(crate) compared: u64,
     /// Frames that are not answered, and when they must be.
     pub(crate) open: BTreeMap<u64, u64>,
     pub(crate) turn_at_us: Option<u64>,
@@ -107,6 +109,7 @@ impl Process {
             leads: false,
             had_doubts: false,
             terms_led: Vec::new(),
+            compared: 0,
             open: BTreeMap::new(),
             turn_at_us: None,
             look_at_us: None,

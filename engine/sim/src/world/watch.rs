@@ -1,5 +1,6 @@
 //! What the judges are told of a process after each of its turns, and which rare paths it took.
 
+use sluice_core::replica::Divergence;
 use sluice_protocol::ProductId;
 
 use super::World;
@@ -67,6 +68,10 @@ impl World {
         let status = process.replica.status();
         let leads = status.leader == node;
         let watching = process.is_watching();
+        if status.digests.compared > process.compared {
+            process.compared = status.digests.compared;
+            self.coverage.hit(Path::Compared);
+        }
         if leads && process.terms_led.last() != Some(&status.term) {
             process.terms_led.push(status.term);
             self.coverage.hit(Path::Elected);
@@ -86,6 +91,13 @@ impl World {
         }
         process.had_doubts = watching;
         process.leads = leads;
+    }
+
+    /// A replica says that another one differs. Where disks lie, it may.
+    pub(super) fn diverged(&mut self, number: usize, found: &Divergence) {
+        if self.plan.honest {
+            self.fail("digests", format!("node {} finds {found:x?}", self.hosts[number].node));
+        }
     }
 
     fn watch_gate(&mut self, number: usize) {

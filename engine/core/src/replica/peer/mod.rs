@@ -83,6 +83,15 @@ pub enum Body {
         /// Bytes from its start.
         have: u64,
     },
+    /// A number of the sender's whole state.
+    Digest {
+        /// Behind this log index.
+        index: u64,
+        /// The number.
+        digest: u64,
+        /// Of the image that it was taken of.
+        format: u8,
+    },
 }
 
 /// What a process says of itself: what it found on its disk when it started.

@@ -183,6 +183,7 @@ impl Body {
             Self::Raft(_) => 4,
             Self::Chunk(_) => 5,
             Self::ChunkAck { .. } => 6,
+            Self::Digest { .. } => 7,
         }
     }
 }
@@ -217,6 +218,10 @@ fn put_body(body: &Body, out: &mut Parts) {
             put_image(image, out);
             out.u64(*have);
         }
+        Body::Digest { index, digest, format } => {
+            out.u64s(&[*index, *digest]);
+            out.u8(*format);
+        }
     }
 }
 
@@ -240,6 +245,7 @@ fn get_body(kind: u8, reader: &mut Reader) -> Result<Body, WireError> {
             Body::Chunk(Chunk { image, meta: SnapshotMeta { index, term, members }, offset, bytes })
         }
         6 => Body::ChunkAck { image: get_image(reader)?, have: reader.u64()? },
+        7 => Body::Digest { index: reader.u64()?, digest: reader.u64()?, format: reader.u8()? },
         _ => return Err(WireError::Damaged("no such kind")),
     })
 }
