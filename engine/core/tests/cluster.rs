@@ -116,6 +116,30 @@ fn members_come_learn_vote_and_go_for_good() {
 }
 
 #[test]
+fn whoever_does_not_answer_does_not_become_a_voter() {
+    let mut cluster = Cluster::new(1, u64::MAX);
+    cluster.put(1, 10);
+    cluster.change(1, Change::AddLearner { node: 2, incarnation: 102 }).unwrap();
+    assert_eq!(
+        cluster.change(2, Change::Promote { node: 2 }),
+        Err(ChangeError::Silent),
+        "it was never there"
+    );
+    cluster.start(2, 102, Disk::default());
+    cluster.pass(20);
+    cluster.agree();
+    let disk = cluster.kill(2);
+    // Nothing is committed meanwhile: it is no entry behind.
+    cluster.pass(20);
+    assert_eq!(cluster.change(3, Change::Promote { node: 2 }), Err(ChangeError::Silent), "it is down");
+    assert_eq!(cluster.reserve(1, 1).status(), Some(Status::Reserved));
+    cluster.start(2, 102, disk);
+    cluster.pass(20);
+    cluster.change(4, Change::Promote { node: 2 }).unwrap();
+    assert_eq!(cluster.at(1).replica.members().voters, [1, 2]);
+}
+
+#[test]
 fn the_leadership_is_handed_over_and_a_stalled_disk_hands_it_over() {
     let mut cluster = Cluster::new(3, u64::MAX);
     cluster.put(1, 10);

@@ -112,7 +112,10 @@ fn refusal(error: ChangeError, post: &Post) -> Answer {
     if let ChangeError::NotLeader { leader } = error {
         return Answer::NotLeader { leader, address: post.entry(leader).map(|entry| entry.peers) };
     }
-    let retry = matches!(error, ChangeError::UnderWay | ChangeError::Behind { .. } | ChangeError::Dropped);
+    let retry = matches!(
+        error,
+        ChangeError::UnderWay | ChangeError::Behind { .. } | ChangeError::Silent | ChangeError::Dropped
+    );
     let name = format!("{error:?}");
     let name = name.split([' ', '{']).next().unwrap_or_default();
     Answer::Refused { code: snake_case(name), message: error.to_string(), retry }

@@ -8,7 +8,7 @@ use thiserror::Error;
 #[cfg(doc)]
 use super::Actions;
 use super::disk::Members;
-use super::{Lead, Replica};
+use super::{ELECTION_TICKS, Lead, Replica};
 
 /// A change of membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,11 @@ pub enum ChangeError {
         /// Entries it lacks.
         behind: u64,
     },
+    /// The learner has not been heard from lately, or never: as a voter it would be one that is down.
+    #[error(
+        "the learner does not answer: is it running, and do the nodes reach each other's ports for peers?"
+    )]
+    Silent,
     /// The leader cannot be removed while it leads.
     #[error("the node leads: transfer the leadership first")]
     Leads,
@@ -223,10 +228,14 @@ impl Replica {
         raft.pending_conf_index > raft.raft_log.applied || !self.members.outgoing.is_empty()
     }
 
-    /// Whether a node learns, and has caught up.
+    /// Whether a node learns, is there, and has caught up.
     fn check_learner(&self, node: u64) -> Result<(), ChangeError> {
         if !self.members.learners.contains(&node) {
             return Err(ChangeError::Unknown);
+        }
+        let silent_ticks = self.acquaintances.silent_ticks(node);
+        if silent_ticks.is_none_or(|ticks| ticks > ELECTION_TICKS as u64) {
+            return Err(ChangeError::Silent);
         }
         let matched = self.node.raft.prs().get(node).map_or(0, |progress| progress.matched);
         match self.node.raft.raft_log.committed.saturating_sub(matched) {
