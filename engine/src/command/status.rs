@@ -14,7 +14,7 @@ use super::told::Fact::{Number, Text, Units};
 use super::told::Told;
 use crate::ops::fetch;
 use crate::ops::members::{Member, MemberProgress};
-use crate::ops::stats::{Quantiles, Stats};
+use crate::ops::stats::{Quantiles, ReplicationStats, Stats};
 
 const HTTP_OK: u16 = 200;
 const MIB: f64 = 1_048_576.0;
@@ -113,7 +113,7 @@ fn told(stats: &Stats) -> Told {
         .fact("snapshot", Text(format!("up to entry {}", log.snapshot_index)))
         .fact("read_rounds", Text(times(&stats.replication.read_rounds)))
         .fact("replicas", Text(replicas(stats)))
-        .fact("digests", Text(digests(stats.replication.divergences)))
+        .fact("digests", Text(digests(&stats.replication)))
 }
 
 /// Each other member, and how far it is.
@@ -135,9 +135,9 @@ fn replica(member: &Member) -> String {
     }
 }
 
-fn digests(divergences: u64) -> String {
-    match divergences {
-        0 => "no difference between replicas was found".to_owned(),
+fn digests(replication: &ReplicationStats) -> String {
+    match replication.divergences {
+        0 => format!("{} compared with other replicas', none different", replication.digests_compared),
         n => format!("DIFFERENT {n} times: replicas disagree on the state; see the log, and report this"),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluice_core::replica::{self, Actions, Replica};
+use sluice_core::replica::{self, Actions, Divergence, Replica};
 
 use super::room::Room;
 use super::shared::{Part, Report, Shared, stop_for};
@@ -142,6 +142,7 @@ impl<'a> Turn<'a> {
                     self.replica.persisted(number);
                 }
                 Report::Part(part) => self.take_part(part),
+                Report::Digest(index, digest) => self.replica.digest_taken(index, digest),
                 Report::Snapshot(true) => self.replica.snapshot_saved(),
                 Report::Snapshot(false) => self.replica.snapshot_failed(),
             }
@@ -229,6 +230,17 @@ impl<'a> Turn<'a> {
             failpoint::reach(Point::SnapshotFrozen);
             order(self.orders, Order::Save(meta, image));
         }
+        if let Some((index, image)) = actions.digest.take() {
+            order(self.orders, Order::Digest(index, image));
+        }
+        if let Some(Divergence { index, node, own, theirs }) = actions.divergence.take() {
+            shared.metrics.divergences.increment();
+            tracing::error!(
+                index,
+                node,
+                "THE STATE OF ANOTHER REPLICA DIFFERS ({own:016x} here, {theirs:016x} there): stop selling, keep all data, and report this"
+            );
+        }
         self.act_for_peers();
         any
     }
@@ -246,6 +258,7 @@ impl<'a> Turn<'a> {
         metrics.ledger_lag.set_ms(now.wall_ms.saturating_sub(status.ledger_ms));
         metrics.apply_lag.set(status.commit.saturating_sub(status.applied));
         metrics.role.set(role(status.role));
+        metrics.digests_compared.set(status.digests.compared);
         metrics.snapshots_sent.set(status.transfers.sent);
         metrics.snapshots_unsent.set(status.transfers.failed);
         metrics.snapshots_received.set(status.transfers.received);

@@ -64,6 +64,8 @@ pub(crate) enum Report {
     Persisted(u64),
     /// The snapshot is durable, or not.
     Snapshot(bool),
+    /// The digest of the state behind this index.
+    Digest(u64, u64),
     /// A part of a snapshot file was dealt with.
     Part(Part),
 }

@@ -1,4 +1,5 @@
-//! The thread for snapshot files: saves the node's own, reads them for peers, keeps what peers send.
+//! The thread for snapshot files: saves the node's own, reads them for peers, keeps what peers send. And for digests of the
+//! whole state, which replicas compare.
 //!
 //! All of it may take long, and nobody waits for it but the replica's queue. Orders are carried out one after the other,
 //! as they come: what the replica says of one file depends on what it said of another before.
@@ -19,14 +20,16 @@ use crate::snapshot::{Received, SnapshotStore};
 /// Parts of files that may be under way. More are dropped: whoever needs them asks again.
 pub(super) const PARTS_MAX: usize = 16;
 
-/// Orders that may wait: those parts, one snapshot, and what the log's resets entail. So the replica never waits.
-pub(super) const ORDERS_MAX: usize = PARTS_MAX + 1 + 2 * STEPS_MAX;
+/// Orders that may wait: those parts, one snapshot, one digest, and what the log's resets entail. So the replica never waits.
+pub(super) const ORDERS_MAX: usize = PARTS_MAX + 2 + 2 * STEPS_MAX;
 
 /// What the thread is to do.
 #[derive(Debug)]
 pub(super) enum Order {
     /// Save the node's own.
     Save(SnapshotMeta, Image),
+    /// Take the digest of the state behind an index.
+    Digest(u64, Image),
     /// Read a part for a peer.
     Read(ChunkRead),
     /// Write a part that a peer has sent.
@@ -49,6 +52,7 @@ pub(super) fn run(shared: &Shared, mut files: Files, orders: &Receiver<Order>) {
     while let Ok(order) = orders.recv() {
         match order {
             Order::Save(meta, image) => save(shared, &mut files.store, &meta, image),
+            Order::Digest(index, image) => shared.report(Report::Digest(index, image.digest())),
             Order::Read(wanted) => shared.report(Report::Part(files.read(wanted))),
             Order::Write(chunk) => shared.report(Report::Part(files.write(&chunk))),
             Order::Pin(index) => files.store.pin(index),

@@ -138,6 +138,8 @@ metrics! {
     snapshots_unsent: Gauge = "sluice_snapshots_unsent",
     /// Snapshots that this node has received from peers, whole.
     snapshots_received: Gauge = "sluice_snapshots_received",
+    /// Digests of other replicas' states that were compared with this one's.
+    digests_compared: Gauge = "sluice_digests_compared",
     /// Times that another replica's state differed from this one's at the same index. Must be 0.
     divergences: Counter = "sluice_divergences",
     /// How far ledger time is behind this node's clock.

@@ -76,7 +76,9 @@ pub struct ReplicationStats {
     pub snapshots_unsent: u64,
     /// Received from peers, whole.
     pub snapshots_received: u64,
-    /// Differences of state between replicas: must be 0.
+    /// Digests of other replicas' states that were compared with this one's.
+    pub digests_compared: u64,
+    /// Of these, those that differed: must be 0.
     pub divergences: u64,
 }
 
@@ -241,6 +243,7 @@ impl Stats {
                 snapshots_sent: metrics.snapshots_sent.get(),
                 snapshots_unsent: metrics.snapshots_unsent.get(),
                 snapshots_received: metrics.snapshots_received.get(),
+                digests_compared: metrics.digests_compared.get(),
                 divergences: metrics.divergences.get(),
             },
         }
