@@ -3,7 +3,7 @@
 //! Nothing is decided by an address: who answers there proves who it is. So a book may be old. Of two entries for a node
 //! the one of its later process stands. It is kept in a file, so that nodes that all start at once find each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -20,8 +20,8 @@ pub(crate) const BOOK_FILE_ASIDE: &str = "PEERS.tmp";
 /// The format this build writes.
 const FORMAT: u32 = 1;
 
-/// Nodes in one book: far more than a cluster has.
-const ENTRIES_MAX: usize = 1024;
+/// Nodes in one book: far more than a cluster has, and not too many for one frame.
+const ENTRIES_MAX: usize = 128;
 
 /// Bytes of an address.
 const ADDRESS_LEN_MAX: usize = 256;
@@ -63,9 +63,10 @@ impl Book {
         is_news && is_sound && has_room
     }
 
-    /// Takes over what is later. Whether anything was.
-    pub(crate) fn merge(&mut self, other: &Self) -> bool {
-        other.0.iter().fold(false, |news, (node, entry)| self.learn(*node, entry.clone()) || news)
+    /// Takes over what is later of all nodes but these. Whether anything was.
+    pub(crate) fn merge(&mut self, other: &Self, but: &BTreeSet<u64>) -> bool {
+        let entries = other.0.iter().filter(|(node, _)| !but.contains(node));
+        entries.fold(false, |news, (node, entry)| self.learn(*node, entry.clone()) || news)
     }
 
     /// Strikes a node out.
@@ -140,7 +141,9 @@ mod tests {
         assert!(!book.learn(2, entry(4, "b:1")));
         let mut other = Book::default();
         assert!(other.learn(2, entry(5, "b:2")) && other.learn(3, entry(1, "c:1")));
-        assert!(book.merge(&other) && !book.merge(&other));
+        let nobody = BTreeSet::new();
+        assert!(!Book::default().merge(&other, &BTreeSet::from([2, 3])));
+        assert!(book.merge(&other, &nobody) && !book.merge(&other, &nobody));
         assert_eq!(book.get(2), Some(&entry(5, "b:2")));
         assert_eq!(book.nodes().collect::<Vec<_>>(), [2, 3]);
     }

@@ -24,7 +24,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -81,6 +81,8 @@ pub(crate) struct Post {
     /// Ways back to the processes that have connected here, by their nonce.
     returns: Mutex<BTreeMap<u64, Arc<Link>>>,
     book: watch::Sender<Book>,
+    /// Of whom nobody else is believed: this node, which knows best, and those that were removed and have gone.
+    ignored: Mutex<BTreeSet<u64>>,
     replica: Arc<Sleeper>,
 }
 
@@ -122,16 +124,8 @@ impl Post {
 
     /// Takes over what somebody else knows.
     fn learn(&self, other: &Book) {
-        // Of itself it knows best.
-        self.change(|book| {
-            let own = book.get(self.own.node).cloned();
-            let is_news = book.merge(other);
-            if let (Some(own), true) = (own, is_news) {
-                book.forget(self.own.node);
-                book.learn(self.own.node, own);
-            }
-            is_news
-        });
+        let ignored = self.ignored.lock();
+        self.change(|book| book.merge(other, &ignored));
     }
 
     /// Changes the book, here and on disk, and has every peer told.
@@ -214,6 +208,7 @@ impl Peers {
             };
             if self.links.get(node).is_some_and(gone) {
                 self.links.remove(node);
+                self.post.ignored.lock().insert(*node);
                 self.post.change(|book| book.forget(*node));
             }
         }
@@ -288,6 +283,7 @@ pub(crate) fn start(start: Start) -> io::Result<(Arc<Post>, Peers, PeerThread)> 
         calls: ArrayQueue::new(CALLS_MAX),
         returns: Mutex::new(BTreeMap::new()),
         book: watch::Sender::new(book),
+        ignored: Mutex::new(BTreeSet::from([own.node])),
         replica,
     });
     post.book().save(&post.data)?;
