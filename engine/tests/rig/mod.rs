@@ -10,8 +10,11 @@
 )]
 
 pub mod cluster;
+pub mod command;
 pub mod crowd;
+pub mod rival;
 pub mod shop;
+pub mod steady;
 
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +29,7 @@ use tokio::task::LocalSet;
 pub use self::cluster::ClusterRig;
 pub use self::crowd::{Crowd, Dice};
 pub use self::shop::{Load, Shop};
+pub use self::steady::Callers;
 
 /// Longer than anything here takes: it only ends what hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
