@@ -3,11 +3,13 @@
 //!
 //! Nodes keep their ports. Deliberately not here: clients.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+
+use tokio::task::spawn_blocking;
 
 use super::{Launch, LaunchError, ServerProcess, free_address};
 use crate::peers::operator::{self, Answer, Ask, Cluster};
@@ -88,7 +90,7 @@ impl LocalCluster {
             cluster.add(launch).await?;
         }
         for id in 2..=launch.nodes as u64 {
-            cluster.operate(Ask::Promote { node: id })?;
+            cluster.operate(Ask::Promote { node: id }).await?;
         }
         cluster.leader().await?;
         Ok(cluster)
@@ -198,10 +200,7 @@ impl LocalCluster {
     /// # Errors
     /// The system's words, if it does not answer.
     pub fn look(&self, id: u64) -> io::Result<Cluster> {
-        match operator::ask(&self.node(id).peers.to_string(), &Ask::List, Instant::now() + LOOK_MAX)? {
-            Answer::Listed(cluster) => Ok(cluster),
-            other => Err(io::Error::other(format!("{other:?}"))),
-        }
+        look_at(&self.node(id).peers.to_string())
     }
 
     /// Waits until a node leads and says so itself. Its id.
@@ -211,10 +210,7 @@ impl LocalCluster {
     pub async fn leader(&self) -> Result<u64, LaunchError> {
         let by = Instant::now() + self.patience;
         while Instant::now() < by {
-            let leads = |id: &u64| {
-                self.node(*id).process.is_some() && self.look(*id).is_ok_and(|cluster| cluster.leader == *id)
-            };
-            if let Some(leader) = self.ids().find(leads) {
+            if let Some(leader) = self.leader_now().await {
                 return Ok(leader);
             }
             tokio::time::sleep(POLL).await;
@@ -222,19 +218,38 @@ impl LocalCluster {
         Err(LaunchError::Cluster("no node leads".to_owned()))
     }
 
-    /// Has the leader do something.
+    /// The node that leads and says so itself, if there is one. Other tasks of this thread go on meanwhile.
+    pub async fn leader_now(&self) -> Option<u64> {
+        for id in self.ids().filter(|id| self.node(*id).process.is_some()) {
+            let address = self.node(id).peers.to_string();
+            let look = spawn_blocking(move || look_at(&address)).await;
+            if look.expect("looking does not panic").is_ok_and(|cluster| cluster.leader == id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Has the leader do something. Other tasks of this thread go on meanwhile.
     ///
     /// # Errors
     /// [`LaunchError::Cluster`] if it did not.
-    pub fn operate(&self, ask: Ask) -> Result<Answer, LaunchError> {
+    pub async fn operate(&self, ask: Ask) -> Result<Answer, LaunchError> {
         let (peers, by) = (self.peers(), Instant::now() + self.patience);
         // Asking blocks, and whoever runs tasks on this thread must not be held up by a cluster that elects.
-        let asking = thread::spawn(move || operator::ask_leader(&peers, &ask, by, POLL));
-        match asking.join().expect("asking does not panic") {
+        let asking = spawn_blocking(move || operator::ask_leader(&peers, &ask, by, POLL));
+        match asking.await.expect("asking does not panic") {
             Ok(Answer::Refused { message, .. }) => Err(LaunchError::Cluster(message)),
             Ok(answer) => Ok(answer),
             Err(error) => Err(LaunchError::Cluster(error.to_string())),
         }
+    }
+}
+
+fn look_at(address: &str) -> io::Result<Cluster> {
+    match operator::ask(address, &Ask::List, Instant::now() + LOOK_MAX)? {
+        Answer::Listed(cluster) => Ok(cluster),
+        other => Err(io::Error::other(format!("{other:?}"))),
     }
 }
 

@@ -40,7 +40,10 @@ const EXIT_POLL: Duration = Duration::from_millis(2);
 
 /// An address on loopback that nobody listens on. Looked at because a refusal costs a process; another may still take it
 /// in between.
-fn free_address() -> Result<SocketAddr, LaunchError> {
+///
+/// # Errors
+/// [`LaunchError::NoPort`].
+pub fn free_address() -> Result<SocketAddr, LaunchError> {
     let span = PORTS.end - PORTS.start;
     // Several programs that do this at once begin at different ports.
     let from = (std::process::id() as u16).wrapping_mul(PORT_STEP) % span;
