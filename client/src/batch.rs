@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sluice_protocol::request::IdItem;
 use sluice_protocol::{Answer, Kind, ReservationId};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::call::{Asked, Lost, Reply};
 use crate::client::Client;
@@ -150,6 +150,7 @@ impl Client {
         let deadline = Instant::now() + time;
         let mut open: Vec<usize> = (0..row.ends.len()).collect();
         while !open.is_empty() {
+            let epoch = self.epoch();
             let mut waits = Vec::new();
             for part in open.chunks(self.row_max()) {
                 waits.push((part, self.submit(kind, asked(part, &row.attempts), deadline).await));
@@ -171,7 +172,7 @@ impl Client {
             }
             open = again;
             if !open.is_empty() {
-                sleep(longest).await;
+                self.pause(longest, epoch).await;
             }
         }
     }

@@ -2,13 +2,17 @@
 //!
 //! Deliberately not here: defaults that a server decides (limits of frames); those come with its welcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::limits::{BUDGET_MS_MAX, CLIENT_NAME_MAX, CREDENTIALS_MAX};
 
 use crate::client::Client;
 use crate::connection::Common;
+use crate::dial::{Dial, Tcp};
 use crate::error::Error;
+use crate::greet::OwnCluster;
+use crate::reads::ReadFrom;
 use crate::retry::Jitter;
 use crate::router::Router;
 use crate::url;
@@ -44,6 +48,7 @@ pub struct Builder {
     name: String,
     credentials: Vec<u8>,
     connections: usize,
+    read_from: ReadFrom,
     deadline: Duration,
     resolve_budget: Duration,
     patience: Duration,
@@ -56,6 +61,7 @@ impl Builder {
             name: NAME_DEFAULT.to_owned(),
             credentials: Vec::new(),
             connections: 1,
+            read_from: ReadFrom::Leader,
             deadline: DEADLINE_DEFAULT,
             resolve_budget: RESOLVE_BUDGET_DEFAULT,
             patience: PATIENCE_DEFAULT,
@@ -75,10 +81,17 @@ impl Builder {
         self
     }
 
-    /// How many connections calls are spread over, 1 to 64. Fewer make fuller frames; more help when one
-    /// connection keeps a core of this machine busy.
+    /// How many connections to the leader calls are spread over, 1 to 64. Fewer make fuller frames; more help when
+    /// one connection keeps a core of this machine busy.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// Who answers reads of reservations and products: the leader unless it is set. [`ReadFrom::Any`] opens one more
+    /// connection to each server of the URL, if there are several.
+    pub fn read_from(mut self, whom: ReadFrom) -> Self {
+        self.read_from = whom;
         self
     }
 
@@ -95,37 +108,50 @@ impl Builder {
         self
     }
 
-    /// How late a reply may be before the connection is given up and made anew.
+    /// How late a reply may be before the connection is given up and made anew. With several addresses a server
+    /// that answers nothing at all is left much earlier, as soon as another one leads.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long [`Builder::connect`] waits for a server to greet.
+    /// How long [`Builder::connect`] waits for a server that leads.
     pub fn connect_deadline(mut self, deadline: Duration) -> Self {
         self.connect_deadline = deadline;
         self
     }
 
-    /// Makes the client and waits until a server has greeted it. Afterwards the client keeps itself connected.
+    /// Makes the client and waits until a server that leads has greeted it. Afterwards the client keeps itself
+    /// connected to whoever leads.
     ///
     /// # Errors
-    /// [`Error::Url`], [`Error::Setting`]; [`Error::Disconnected`] if nobody answers; [`Error::Handshake`] or
-    /// [`Error::Fault`] if somebody answers who is no Sluice server that speaks this client's version.
+    /// [`Error::Url`], [`Error::Setting`]; [`Error::Disconnected`] if nobody answers; [`Error::NotLeader`] if the
+    /// server does not lead; [`Error::Handshake`] or [`Error::Fault`] if somebody answers who is no Sluice server
+    /// that speaks this client's version; with several addresses [`Error::NoServer`] with all of this.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(self, url: &str) -> Result<Client, Error> {
+        self.connect_over(Arc::new(Tcp), url).await
+    }
+
+    pub(crate) async fn connect_over(self, dial: Arc<dyn Dial>, url: &str) -> Result<Client, Error> {
         let addresses = url::parse(url)?;
         self.check()?;
         let common = Common {
             name: self.name,
             credentials: self.credentials,
             patience: self.patience,
-            router: Router::new(addresses),
+            dial,
+            router: Router::new(addresses.clone()),
+            cluster: OwnCluster::default(),
             jitter: Jitter::new(),
         };
-        let client = Client::start(common, self.connections, self.deadline, self.resolve_budget);
+        let readers = match self.read_from {
+            ReadFrom::Any if addresses.len() > 1 => addresses,
+            ReadFrom::Any | ReadFrom::Leader => Vec::new(),
+        };
+        let client = Client::start(common, self.connections, readers, self.deadline, self.resolve_budget);
         client.with_deadline(self.connect_deadline).ping().await?;
         Ok(client)
     }

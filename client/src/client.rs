@@ -12,12 +12,15 @@ use sluice_protocol::{Kind, ProductId, ReservationId, UserId};
 
 use crate::builder::{Builder, TIME_MAX, TIME_MIN};
 use crate::call::{Asked, Reply};
-use crate::connection::{Common, Link};
+use crate::connection::{Common, Link, Route};
 use crate::error::Error;
 use crate::order::{Directed, Reserve, StockChange};
 use crate::outcome::{
     CancelOutcome, ConfirmOutcome, PutOutcome, ReserveOutcome, Resolution, SealOutcome, StockOutcome,
 };
+use crate::reads::Reads;
+use crate::trouble::Tried;
+use crate::url::Address;
 use crate::view::{Product, Products, Reservation};
 
 pub(crate) mod settle;
@@ -38,7 +41,10 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     common: Arc<Common>,
+    /// To the leader.
     links: Vec<Link>,
+    /// To every server, if they are to answer reads.
+    reads: Option<Reads>,
     turn: AtomicUsize,
     resolve_budget: Duration,
 }
@@ -66,15 +72,15 @@ impl Client {
     pub(crate) fn start(
         common: Common,
         connections: usize,
+        readers: Vec<Address>,
         deadline: Duration,
         resolve_budget: Duration,
     ) -> Self {
         let common = Arc::new(common);
-        let links = (0..connections).map(|_| Link::open(Arc::clone(&common))).collect();
-        Self {
-            shared: Arc::new(Shared { common, links, turn: AtomicUsize::new(0), resolve_budget }),
-            deadline,
-        }
+        let links = (0..connections).map(|_| Link::open(Arc::clone(&common), Route::Leader)).collect();
+        let reads = (!readers.is_empty()).then(|| Reads::open(&common, readers));
+        let turn = AtomicUsize::new(0);
+        Self { shared: Arc::new(Shared { common, links, reads, turn, resolve_budget }), deadline }
     }
 
     /// The same client, whose calls have this long: from 1 ms to 60 s; anything else is taken as the nearest.
@@ -86,6 +92,17 @@ impl Client {
     /// How long a call has. One whose reply is lost may take the resolve budget in addition.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// The server that leads, as far as this client is connected to it at this moment.
+    pub fn server(&self) -> Option<Address> {
+        self.shared.links.iter().find_map(Link::server)
+    }
+
+    /// What was wrong with each server that was tried since a leader was last found, for logs and status pages.
+    /// Errors that come of it carry it themselves.
+    pub fn troubles(&self) -> Vec<Tried> {
+        self.shared.common.router.tried()
     }
 
     /// Takes units of a product for a user, under a new id. See [`Client::reserve_with`].
@@ -278,7 +295,7 @@ impl Client {
     }
 
     async fn put(&self, item: PutProductItem) -> Result<PutOutcome, Error> {
-        let reply = self.read(Kind::PutProduct, &Asked::Put(item)).await?;
+        let reply = self.repeat(Kind::PutProduct, &Asked::Put(item)).await?;
         reply.answer().and_then(|answer| PutOutcome::read(&answer)).ok_or(Error::Unanswered)
     }
 
@@ -331,7 +348,7 @@ impl Client {
     /// [`Error::Unanswered`] if the reply was lost until the deadline: seal again. With any other error nothing
     /// was done.
     pub async fn seal(&self, product: impl Into<ProductId>) -> Result<SealOutcome, Error> {
-        let reply = self.read(Kind::Seal, &Asked::Product(ProductItem::new(product.into()))).await?;
+        let reply = self.repeat(Kind::Seal, &Asked::Product(ProductItem::new(product.into()))).await?;
         reply.answer().and_then(|answer| SealOutcome::read(&answer)).ok_or(Error::Unanswered)
     }
 
@@ -341,7 +358,7 @@ impl Client {
     /// # Errors
     /// No answer came in time.
     pub async fn ping(&self) -> Result<Duration, Error> {
-        match self.read(Kind::Ping, &Asked::Nothing).await? {
+        match self.repeat(Kind::Ping, &Asked::Nothing).await? {
             Reply::Pong(took) => Ok(took),
             _ => Err(Error::Unanswered),
         }

@@ -3,9 +3,10 @@
 //! An error is never a refusal: refusals are outcomes. Every variant says in its text whether something
 //! may have been done. Deliberately not here: retries. By the time a caller sees an error they have been made.
 
-use sluice_protocol::{FaultCode, ReservationId};
+use sluice_protocol::{ClusterId, FaultCode, ReservationId};
 use thiserror::Error;
 
+use crate::trouble::{Tried, Trouble, listed};
 use crate::url::UrlError;
 
 /// No final answer.
@@ -40,7 +41,8 @@ pub enum Error {
         /// When the server expects to have room, milliseconds.
         retry_after_ms: u32,
     },
-    /// No node that could be reached was leading before the deadline passed. Nothing was done.
+    /// The server did not lead until the deadline passed. Nothing was done. With several addresses it is
+    /// [`Error::NoServer`].
     #[error("no leader was found before the deadline; nothing was done; try again")]
     NotLeader,
     /// The call was still queued in this process at its deadline. Nothing was done.
@@ -83,6 +85,23 @@ pub enum Error {
         /// What it sent.
         what: String,
     },
+    /// The server belongs to another cluster than the one that this client talked to first: the address, or what
+    /// listens there, is wrong. Nothing was done.
+    #[error("{address} belongs to cluster {got}, not to {expected}; nothing was done; is the address right?")]
+    OtherCluster {
+        /// Who.
+        address: String,
+        /// The cluster of the first server that greeted this client.
+        expected: ClusterId,
+        /// The cluster of this one.
+        got: ClusterId,
+    },
+    /// None of several servers led and could be reached before the deadline passed. Nothing was done.
+    #[error("no server serves: {}; nothing was done", listed(.tried))]
+    NoServer {
+        /// Each that was tried, and what was wrong with it the last time.
+        tried: Vec<Tried>,
+    },
     /// The reply was lost. The id was then resolved: it had taken nothing, and is dead from now on.
     #[error("the reply for {id} was lost; nothing was taken and the id is dead; try again with a new id")]
     Killed {
@@ -117,8 +136,10 @@ impl Error {
             | Self::Killed { .. }
             | Self::Unanswered => true,
             Self::Fault { code, .. } => FaultCode::from_number(*code).is_some_and(FaultCode::is_retryable),
+            Self::NoServer { tried } => tried.iter().any(|one| Self::from(vec![one.clone()]).is_retryable()),
             Self::Url(_)
             | Self::Setting { .. }
+            | Self::OtherCluster { .. }
             | Self::Handshake { .. }
             | Self::Protocol { .. }
             | Self::Unresolved { .. }
@@ -135,46 +156,64 @@ impl Error {
     }
 }
 
-/// Why a connection ended or could not be made: kept by its task for the calls that come to their deadline
-/// meanwhile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    pub(crate) address: String,
-    pub(crate) kind: TroubleKind,
-}
-
-/// What kind of trouble.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TroubleKind {
-    /// The operating system's or the peer's doing.
-    Io(String),
-    /// The server said why.
-    Fault { code: u16, text: String },
-    /// The first frame was not a welcome that this client understands.
-    Handshake(String),
-    /// A later frame was not what the protocol allows.
-    Protocol(String),
-}
-
-impl Trouble {
-    /// Whether waiting cannot help: the peer speaks, but not to this client.
-    pub(crate) fn is_hopeless(&self) -> bool {
-        match &self.kind {
-            TroubleKind::Io(_) | TroubleKind::Protocol(_) => false,
-            TroubleKind::Handshake(_) => true,
-            TroubleKind::Fault { code, .. } => *code == FaultCode::NoCommonVersion as u16,
+/// What a call hears of the servers that were tried in vain.
+impl From<Vec<Tried>> for Error {
+    fn from(mut tried: Vec<Tried>) -> Self {
+        if tried.len() > 1 {
+            return Self::NoServer { tried };
+        }
+        let Some(Tried { address, trouble }) = tried.pop() else { return Self::Deadline };
+        match trouble {
+            Trouble::Io(cause) => Self::Disconnected { address, cause },
+            Trouble::Fault { code, text } => Self::Fault { address, code, text },
+            Trouble::Handshake(what) => Self::Handshake { address, what },
+            Trouble::Protocol(what) => Self::Protocol { address, what },
+            Trouble::OtherCluster { expected, got } => Self::OtherCluster { address, expected, got },
+            Trouble::NotLeading { .. } => Self::NotLeader,
         }
     }
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        let address = trouble.address;
-        match trouble.kind {
-            TroubleKind::Io(cause) => Self::Disconnected { address, cause },
-            TroubleKind::Fault { code, text } => Self::Fault { address, code, text },
-            TroubleKind::Handshake(what) => Self::Handshake { address, what },
-            TroubleKind::Protocol(what) => Self::Protocol { address, what },
-        }
+#[cfg(test)]
+mod tests {
+    use sluice_protocol::NodeId;
+
+    use super::*;
+
+    fn tried(address: &str, trouble: Trouble) -> Tried {
+        Tried { address: address.to_owned(), trouble }
+    }
+
+    fn other_cluster() -> Trouble {
+        Trouble::OtherCluster { expected: ClusterId(1), got: ClusterId(2) }
+    }
+
+    #[test]
+    fn one_server_is_told_of_itself_and_several_together() {
+        let refused = tried("a:1", Trouble::Io("connection refused".to_owned()));
+        let alone = Error::from(vec![refused.clone()]);
+        assert_eq!(
+            alone,
+            Error::Disconnected { address: "a:1".to_owned(), cause: "connection refused".to_owned() }
+        );
+        let idle = tried("b:1", Trouble::NotLeading { node: NodeId(2), leader: None });
+        assert_eq!(Error::from(vec![idle.clone()]), Error::NotLeader);
+        let stale = tried("c:1", Trouble::NotLeading { node: NodeId(3), leader: Some(NodeId(1)) });
+        let text = Error::from(vec![refused, idle, stale]).to_string();
+        assert_eq!(
+            text,
+            "no server serves: a:1: connection refused; b:1: node 2 does not lead, and knows no leader; c:1: node 3 \
+             does not lead, but says that node 1 does; nothing was done"
+        );
+        assert_eq!(Error::from(Vec::new()), Error::Deadline);
+    }
+
+    #[test]
+    fn trying_again_helps_if_it_may_help_with_one_of_them() {
+        let foreign = tried("a:1", other_cluster());
+        let refused = tried("b:1", Trouble::Io("connection refused".to_owned()));
+        assert!(!Error::from(vec![foreign.clone()]).is_retryable());
+        assert!(!Error::from(vec![foreign.clone(), tried("b:1", other_cluster())]).is_retryable());
+        assert!(Error::from(vec![foreign, refused]).is_retryable());
     }
 }

@@ -49,16 +49,26 @@ mod builder;
 mod call;
 mod client;
 mod connection;
+mod dial;
 mod error;
+mod greet;
 mod ids;
+mod intake;
 mod lanes;
 mod order;
 pub mod outcome;
+mod reads;
 mod retry;
 mod router;
+mod search;
+mod serve;
 mod session;
+#[cfg(test)]
+mod tests;
+mod trouble;
 mod url;
 pub mod view;
+mod vigil;
 mod waiter;
 
 pub use builder::{
@@ -73,7 +83,11 @@ pub use outcome::{
     At, CancelOutcome, ConfirmOutcome, Ended, Invalid, PutOutcome, ReserveOutcome, Resolution, SealOutcome,
     StockOutcome,
 };
+pub use reads::ReadFrom;
 pub use sluice_protocol::request::Terms;
-pub use sluice_protocol::{FaultCode, ProductId, RefusedField, ReservationId, State, Status, UserId};
+pub use sluice_protocol::{
+    ClusterId, FaultCode, NodeId, ProductId, RefusedField, ReservationId, State, Status, UserId,
+};
+pub use trouble::{Tried, Trouble};
 pub use url::{ADDRESSES_MAX, Address, UrlError};
 pub use view::{Product, Products, Reservation};

@@ -22,11 +22,19 @@ const CALL_PAUSE_MS: u64 = 5;
 /// The longest, unless the server asks for more.
 const CALL_PAUSE_MS_MAX: u64 = 500;
 
-/// The first pause between two attempts to connect, milliseconds.
+/// The longest after an attempt that met no leader or lost its connection: what has to be waited for is waited
+/// for in the queue, and a new leader is not kept waiting.
+const HOP_PAUSE_MS_MAX: u64 = 40;
+
+/// The first pause between two rounds of connecting in vain, milliseconds.
 const CONNECT_PAUSE_MS: u64 = 20;
 
-/// The longest: a cluster that elects a new leader is found within the usual deadline of a call.
-const CONNECT_PAUSE_MS_MAX: u64 = 400;
+/// The longest: a server that is back is found within a tenth of a second.
+const CONNECT_PAUSE_MS_MAX: u64 = 64;
+
+/// The shortest pause between two servers that both answer and do not lead, milliseconds; and the longest.
+const POLL_PAUSE_MS: u64 = 20;
+const POLL_PAUSE_MS_MAX: u64 = 40;
 
 /// What kind of promise the request's repetition keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +51,10 @@ pub(crate) struct Attempts {
     repeat: Repeat,
     number: u8,
     in_doubt: bool,
+    /// Pauses that the server asked for, or that its "unknown" made.
     pauses: u32,
+    /// Pauses for want of a leader or a connection.
+    hops: u32,
 }
 
 /// What to do after an attempt.
@@ -73,7 +84,7 @@ pub(crate) enum Because {
 impl Attempts {
     /// An item that is about to be sent. `number` is 0 only if its id was never sent before.
     pub(crate) fn new(repeat: Repeat, number: u8) -> Self {
-        Self { repeat, number, in_doubt: false, pauses: 0 }
+        Self { repeat, number, in_doubt: false, pauses: 0, hops: 0 }
     }
 
     /// The number of the attempt to send now.
@@ -85,11 +96,11 @@ impl Attempts {
     pub(crate) fn judge(&mut self, fate: Result<Reply, Lost>, left: Duration, jitter: &Jitter) -> Next {
         match fate {
             Ok(reply) => self.judge_reply(reply, left, jitter),
-            Err(Lost::Unsent) => self.pause(Because::Unsent, 0, left, jitter),
+            Err(Lost::Unsent) => self.hop(Because::Unsent, left, jitter),
             Err(Lost::InDoubt) => {
                 self.was_sent();
                 self.in_doubt = true;
-                self.pause(Because::Unsent, 0, left, jitter)
+                self.hop(Because::Unsent, left, jitter)
             }
             Err(Lost::Hopeless) => self.stop(Because::Hopeless),
             Err(Lost::Closed) => self.stop(Because::Closed),
@@ -103,7 +114,7 @@ impl Attempts {
         match answer.status() {
             Some(Status::Busy) => self.pause(Because::Busy { retry_after_ms }, retry_after_ms, left, jitter),
             Some(Status::Full) => self.pause(Because::Full { retry_after_ms }, retry_after_ms, left, jitter),
-            Some(Status::NotLeader) => self.pause(Because::NotLeader, 0, left, jitter),
+            Some(Status::NotLeader) => self.hop(Because::NotLeader, left, jitter),
             Some(Status::Unknown) => {
                 self.in_doubt = true;
                 match self.repeat {
@@ -127,6 +138,16 @@ impl Attempts {
     fn pause(&mut self, because: Because, at_least_ms: u32, left: Duration, jitter: &Jitter) -> Next {
         let pause = pause(self.pauses, CALL_PAUSE_MS, CALL_PAUSE_MS_MAX, u64::from(at_least_ms), jitter);
         self.pauses += 1;
+        self.go_on(because, pause, left)
+    }
+
+    fn hop(&mut self, because: Because, left: Duration, jitter: &Jitter) -> Next {
+        let pause = pause(self.hops, CALL_PAUSE_MS, HOP_PAUSE_MS_MAX, 0, jitter);
+        self.hops += 1;
+        self.go_on(because, pause, left)
+    }
+
+    fn go_on(&self, because: Because, pause: Duration, left: Duration) -> Next {
         if pause < left { Next::Pause(pause) } else { self.stop(because) }
     }
 
@@ -138,6 +159,11 @@ impl Attempts {
 /// How long to wait before connecting again after `failures` in a row.
 pub(crate) fn connect_pause(failures: u32, jitter: &Jitter) -> Duration {
     pause(failures, CONNECT_PAUSE_MS, CONNECT_PAUSE_MS_MAX, 0, jitter)
+}
+
+/// How long to wait before asking the next server, while nobody leads.
+pub(crate) fn poll_pause(jitter: &Jitter) -> Duration {
+    Duration::from_micros(POLL_PAUSE_MS * 1000 + jitter.below((POLL_PAUSE_MS_MAX - POLL_PAUSE_MS) * 1000))
 }
 
 /// Doubles with every round up to a bound, is never less than asked for, and is stretched by up to a half at
@@ -237,9 +263,27 @@ mod tests {
     #[test]
     fn pauses_double_up_to_their_bound() {
         let jitter = Jitter::new();
-        for (round, low_ms) in [(0, 20), (1, 40), (4, 320), (5, 400), (1_000, 400)] {
+        for (round, low_ms) in [(0, 20), (1, 40), (2, 64), (1_000, 64)] {
             let pause = connect_pause(round, &jitter).as_millis();
             assert!((low_ms..=low_ms * 3 / 2).contains(&pause), "round {round}: {pause} ms");
         }
+    }
+
+    #[test]
+    fn a_leader_is_waited_for_in_short_steps_and_a_busy_one_is_left_in_peace() {
+        let mut attempts = Attempts::new(Repeat::Harmless, 0);
+        for fate in [Ok(Answer::not_leader(0)), Err(Lost::Unsent), Err(Lost::InDoubt)].repeat(5) {
+            match judge(&mut attempts, fate, LEFT) {
+                Next::Pause(pause) => assert!(pause <= Duration::from_millis(60), "{pause:?}"),
+                other => panic!("no pause, but {other:?}"),
+            }
+        }
+        let mut longest = Duration::ZERO;
+        for _ in 0..10 {
+            if let Next::Pause(pause) = judge(&mut attempts, Ok(Answer::busy(0)), LEFT) {
+                longest = longest.max(pause);
+            }
+        }
+        assert!(longest >= Duration::from_millis(500), "{longest:?}");
     }
 }

@@ -18,12 +18,15 @@ use sluice_protocol::handshake::{Fault, Hello, Welcome};
 use sluice_protocol::header::seal;
 use sluice_protocol::limits::{BUDGET_MS_MAX, FRAMES_IN_FLIGHT_MAX, ITEMS_MAX, REQUEST_BODY_MAX};
 use sluice_protocol::response::{self, ProductReply, ReservationReply};
-use sluice_protocol::{Answer, DecodeError, FrameHeader, HEADER_LEN, Kind, PROTOCOL_VERSION, Status};
+use sluice_protocol::{
+    Answer, ClusterId, DecodeError, FrameHeader, HEADER_LEN, Kind, NodeId, PROTOCOL_VERSION, Status,
+};
 use tokio::time::Instant;
 
 use crate::call::{Call, Lost, Reply};
-use crate::error::TroubleKind;
 use crate::lanes::Lanes;
+use crate::trouble::Trouble;
+use crate::url::Address;
 use crate::waiter::Promise;
 
 #[cfg(test)]
@@ -57,8 +60,20 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
     pub(crate) limits: Limits,
-    /// Where the leader is, if it is known and elsewhere.
-    pub(crate) leader_elsewhere: Option<String>,
+    pub(crate) cluster: ClusterId,
+    /// Who answers.
+    pub(crate) node: NodeId,
+    /// Who leads, if that is known.
+    pub(crate) leader: Option<NodeId>,
+    /// Where the leader is, if that is known and elsewhere.
+    pub(crate) leader_address: Option<Address>,
+}
+
+impl Greeting {
+    /// Whether the server says that it leads itself.
+    pub(crate) fn leads(&self) -> bool {
+        self.leader == Some(self.node)
+    }
 }
 
 /// The first bytes of a connection.
@@ -83,7 +98,10 @@ pub(crate) struct Session {
     /// No unanswered frame is due before this. A bound, so that keeping it costs one comparison a frame.
     alarm_at: Option<Instant>,
     heard: bool,
-    not_leader: bool,
+    /// The server answered that it does not lead; and who does, if it knew.
+    not_leader: Option<Option<NodeId>>,
+    /// While frames are unanswered: when the first of them was written, or when anything last came.
+    silent_since: Instant,
 }
 
 /// A frame that was written, and who waits for it.
@@ -124,8 +142,8 @@ impl Session {
     pub(crate) fn welcome(
         inbound: &mut BytesMut,
         patience: Duration,
-    ) -> Result<Option<(Self, Greeting)>, TroubleKind> {
-        let strange = |what: String| TroubleKind::Handshake(what);
+    ) -> Result<Option<(Self, Greeting)>, Trouble> {
+        let strange = |what: String| Trouble::Handshake(what);
         let Some(header) = whole_frame(inbound).map_err(|error| strange(error.to_string()))? else {
             return Ok(None);
         };
@@ -150,10 +168,16 @@ impl Session {
         if limits.frames_in_flight_max == 0 || Kind::ALL.into_iter().any(is_cramped) {
             return Err(strange(format!("its limits leave no room for a request: {limits:?}")));
         }
-        let elsewhere = welcome.leader != welcome.node && !welcome.leader_address.is_empty();
-        let leader_elsewhere = elsewhere.then(|| welcome.leader_address.to_owned());
+        let greeting = Greeting {
+            limits,
+            cluster: welcome.cluster,
+            node: welcome.node,
+            leader: known(welcome.leader),
+            // An address that is none is the server's mistake, not a reason to do without the server.
+            leader_address: welcome.leader_address.parse().ok(),
+        };
         inbound.advance(header.frame_len());
-        Ok(Some((Self::new(limits, patience), Greeting { limits, leader_elsewhere })))
+        Ok(Some((Self::new(limits, patience), greeting)))
     }
 
     fn new(limits: Limits, patience: Duration) -> Self {
@@ -165,7 +189,8 @@ impl Session {
             written: 0,
             alarm_at: None,
             heard: false,
-            not_leader: false,
+            not_leader: None,
+            silent_since: Instant::now(),
         }
     }
 
@@ -174,9 +199,28 @@ impl Session {
         self.heard
     }
 
-    /// Whether the server answered that it does not lead.
-    pub(crate) fn saw_not_leader(&self) -> bool {
+    /// Whether the server answered that it does not lead; and who does, if it knew.
+    pub(crate) fn not_leader(&self) -> Option<Option<NodeId>> {
         self.not_leader
+    }
+
+    /// Since when replies are due and nothing at all has come; `None` while nothing is unanswered.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        if self.is_quiet() { None } else { Some(self.silent_since) }
+    }
+
+    /// Writes a ping that nobody waits for: a server that lives answers it, however long the others take.
+    /// It has as long as the longest of them.
+    pub(crate) fn ping(&mut self, now: Instant, out: &mut Vec<u8>) {
+        if !self.has_room() {
+            return;
+        }
+        let due = self.frames.iter().filter(|frame| frame.correlation != 0).map(|frame| frame.due).max();
+        let start = out.len();
+        out.resize(start + HEADER_LEN, 0);
+        let entry = self.take_entry(Kind::Ping, now);
+        let correlation = self.begin(entry, 0, due.unwrap_or(now + self.patience));
+        seal(&mut out[start..], Kind::Ping, PROTOCOL_VERSION, 0, 0, correlation);
     }
 
     /// Whether any frame is unanswered.
@@ -203,6 +247,7 @@ impl Session {
         let (items_max, calls_max) = self.limits.items_of(kind).map_or((0, 1), |max| (max, max));
         let start = out.len();
         out.resize(start + HEADER_LEN, 0);
+        let was_quiet = self.is_quiet();
         let entry = self.take_entry(kind, now);
         let frame = &mut self.frames[usize::from(entry)];
         let mut count = 0;
@@ -229,13 +274,23 @@ impl Session {
             self.idle.push(entry);
             return;
         };
+        if was_quiet {
+            self.silent_since = now;
+        }
         let budget_ms = budget_ms(deadline - now);
+        let due = now + Duration::from_millis(u64::from(budget_ms)) + self.patience;
+        let correlation = self.begin(entry, count as u16, due);
+        seal(&mut out[start..], kind, PROTOCOL_VERSION, count as u16, budget_ms, correlation);
+    }
+
+    /// Puts a frame in flight, and gives it its correlation.
+    fn begin(&mut self, entry: u16, count: u16, due: Instant) -> u64 {
         self.written += 1;
+        let frame = &mut self.frames[usize::from(entry)];
         frame.correlation = (self.written << ENTRY_BITS) | u64::from(entry);
-        frame.count = count as u16;
-        frame.due = now + Duration::from_millis(u64::from(budget_ms)) + self.patience;
-        self.alarm_at = Some(self.alarm_at.map_or(frame.due, |earliest| earliest.min(frame.due)));
-        seal(&mut out[start..], kind, PROTOCOL_VERSION, count as u16, budget_ms, frame.correlation);
+        (frame.count, frame.due) = (count, due);
+        self.alarm_at = Some(self.alarm_at.map_or(due, |earliest| earliest.min(due)));
+        frame.correlation
     }
 
     fn take_entry(&mut self, kind: Kind, now: Instant) -> u16 {
@@ -253,16 +308,17 @@ impl Session {
     ///
     /// # Errors
     /// A fault frame, or anything the protocol does not allow. The connection must be closed.
-    pub(crate) fn receive(&mut self, inbound: &mut BytesMut, now: Instant) -> Result<(), TroubleKind> {
+    pub(crate) fn receive(&mut self, inbound: &mut BytesMut, now: Instant) -> Result<(), Trouble> {
         while let Some(header) = whole_frame(inbound).map_err(malformed)? {
             self.accept(header, &inbound[HEADER_LEN..header.frame_len()], now)?;
             inbound.advance(header.frame_len());
             self.heard = true;
+            self.silent_since = now;
         }
         Ok(())
     }
 
-    fn accept(&mut self, header: FrameHeader, body: &[u8], now: Instant) -> Result<(), TroubleKind> {
+    fn accept(&mut self, header: FrameHeader, body: &[u8], now: Instant) -> Result<(), Trouble> {
         if header.kind == Kind::Fault {
             return Err(fault(body));
         }
@@ -276,20 +332,22 @@ impl Session {
             .get_mut(usize::from(entry))
             .filter(|frame| frame.correlation != 0 && frame.correlation == header.correlation)
             .ok_or_else(|| {
-                TroubleKind::Protocol(format!("a reply to {:#x}, which nothing asked", header.correlation))
+                Trouble::Protocol(format!("a reply to {:#x}, which nothing asked", header.correlation))
             })?;
         if header.kind != frame.kind.reply() {
             let what = format!("{:?} was answered by {:?}", frame.kind, header.kind);
-            return Err(TroubleKind::Protocol(what));
+            return Err(Trouble::Protocol(what));
         }
         if header.count != frame.count && header.kind != Kind::ListProductsReply {
             let what = format!("{} items were answered by {}", frame.count, header.count);
-            return Err(TroubleKind::Protocol(what));
+            return Err(Trouble::Protocol(what));
         }
         frame.correlation = 0;
         self.idle.push(entry);
         let not_leader = fulfil(frame, body, now)?;
-        self.not_leader |= not_leader;
+        if let Some(answer) = not_leader {
+            self.not_leader = Some(known(NodeId(answer.leader())));
+        }
         Ok(())
     }
 
@@ -306,34 +364,34 @@ impl Session {
     }
 }
 
-/// Hands a reply's items to who waits for them. Returns whether one of them says "not the leader".
-fn fulfil(frame: &mut Frame, body: &[u8], now: Instant) -> Result<bool, TroubleKind> {
-    let short = || TroubleKind::Protocol("a reply's body is not a row of its items".to_owned());
+/// Hands a reply's items to who waits for them. Returns the first of them that says "not the leader".
+fn fulfil(frame: &mut Frame, body: &[u8], now: Instant) -> Result<Option<Answer>, Trouble> {
+    let short = || Trouble::Protocol("a reply's body is not a row of its items".to_owned());
     let waiters = frame.waiters.drain(..);
     match frame.kind.reply() {
         Kind::Pong => {
             let took = now.saturating_duration_since(frame.written_at);
             waiters.for_each(|waiter| waiter.promise.fulfil(Ok(Reply::Pong(took))));
-            Ok(false)
+            Ok(None)
         }
         Kind::QueryReservationReply => {
             let replies = response::items::<ReservationReply>(body).ok_or_else(short)?;
             waiters
                 .zip(replies)
                 .for_each(|(waiter, reply)| waiter.promise.fulfil(Ok(Reply::Reservation(*reply))));
-            Ok(replies.iter().any(|reply| is_not_leader(&reply.answer)))
+            Ok(replies.iter().map(|reply| reply.answer).find(is_not_leader))
         }
         Kind::QueryProductReply => {
             let replies = response::items::<ProductReply>(body).ok_or_else(short)?;
             waiters
                 .zip(replies)
                 .for_each(|(waiter, reply)| waiter.promise.fulfil(Ok(Reply::Product(*reply))));
-            Ok(replies.iter().any(|reply| is_not_leader(&reply.answer)))
+            Ok(replies.iter().map(|reply| reply.answer).find(is_not_leader))
         }
         Kind::ListProductsReply => {
             let replies = response::items::<ProductReply>(body).ok_or_else(short)?;
             waiters.for_each(|waiter| waiter.promise.fulfil(Ok(Reply::Page(replies.to_vec()))));
-            Ok(replies.iter().any(|reply| is_not_leader(&reply.answer)))
+            Ok(replies.iter().map(|reply| reply.answer).find(is_not_leader))
         }
         _ => {
             let answers = response::items::<Answer>(body).ok_or_else(short)?;
@@ -347,9 +405,14 @@ fn fulfil(frame: &mut Frame, body: &[u8], now: Instant) -> Result<bool, TroubleK
                 };
                 waiter.promise.fulfil(Ok(reply));
             }
-            Ok(answers.iter().any(is_not_leader))
+            Ok(answers.iter().copied().find(is_not_leader))
         }
     }
+}
+
+/// A node's id as answers and welcomes carry it, where 0 means that it is not known.
+fn known(node: NodeId) -> Option<NodeId> {
+    Some(node).filter(|node| *node != NodeId(0))
 }
 
 fn is_not_leader(answer: &Answer) -> bool {
@@ -367,13 +430,13 @@ fn whole_frame(inbound: &BytesMut) -> Result<Option<FrameHeader>, DecodeError> {
     Ok(Some(header))
 }
 
-fn malformed(error: DecodeError) -> TroubleKind {
-    TroubleKind::Protocol(error.to_string())
+fn malformed(error: DecodeError) -> Trouble {
+    Trouble::Protocol(error.to_string())
 }
 
-fn fault(body: &[u8]) -> TroubleKind {
+fn fault(body: &[u8]) -> Trouble {
     match Fault::decode(body) {
-        Ok(fault) => TroubleKind::Fault { code: fault.code, text: fault.text.to_owned() },
+        Ok(fault) => Trouble::Fault { code: fault.code, text: fault.text.to_owned() },
         Err(error) => malformed(error),
     }
 }

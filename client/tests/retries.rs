@@ -360,7 +360,7 @@ async fn another_server_is_tried_when_one_does_not_lead() {
 #[tokio::test]
 async fn a_welcome_that_names_the_leader_is_followed() {
     let leader = Fake::start(play(vec![Answer::reserved(AT, 1, 5_000)])).await;
-    let manner = Manner { leader: leader.address(), ..Manner::default() };
+    let manner = Manner::naming(leader.address());
     let follower = Fake::start_with(manner, "127.0.0.1:0", |_| Act::Lose).await;
     let client = ample().connect(&follower.url()).await.unwrap();
     assert!(!reserved(client.reserve(7, 1, 1).await));
@@ -370,12 +370,20 @@ async fn a_welcome_that_names_the_leader_is_followed() {
 #[tokio::test]
 async fn a_leader_that_is_gone_does_not_keep_the_client_from_whoever_named_it() {
     let gone = Fake::start(|_| Act::Lose).await;
-    let manner = Manner { leader: gone.address(), ..Manner::default() };
+    let manner = Manner::naming(gone.address());
     drop(gone);
     let reserve = play(vec![Answer::reserved(AT, 1, 5_000)]);
     let server = Fake::start_with(manner, "127.0.0.1:0", reserve).await;
-    let client = ample().connect(&server.url()).await.unwrap();
-    assert!(!reserved(client.reserve(7, 1, 1).await));
+    let client = tokio::spawn({
+        let url = server.url();
+        async move { ample().connect(&url).await }
+    });
+    while server.connections() < 3 {
+        tokio::task::yield_now().await;
+    }
+    *server.manner.lock().unwrap() = Manner::default();
+    assert!(!reserved(client.await.unwrap().unwrap().reserve(7, 1, 1).await));
+    assert_eq!(server.attempts(), [0], "nothing was asked of it before it led");
 }
 
 #[tokio::test]

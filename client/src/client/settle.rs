@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sluice_protocol::request::IdItem;
 use sluice_protocol::{Answer, Kind, ReservationId, State, Status};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Client;
 use crate::call::{Asked, Call, Lost, Reply};
@@ -78,9 +78,23 @@ impl Client {
     }
 
     /// Sends anything else whose repetition does no harm.
+    pub(super) async fn repeat(&self, kind: Kind, asked: &Asked) -> Result<Reply, Error> {
+        self.repeat_until(kind, asked, Instant::now() + self.deadline).await
+    }
+
+    /// Sends a read, to whoever is to answer it.
     pub(super) async fn read(&self, kind: Kind, asked: &Asked) -> Result<Reply, Error> {
-        let mut attempts = Attempts::new(Repeat::Harmless, 0);
         let deadline = Instant::now() + self.deadline;
+        if let Some(reads) = &self.shared.reads
+            && let Some(reply) = reads.ask(kind, asked, deadline).await
+        {
+            return Ok(reply);
+        }
+        self.repeat_until(kind, asked, deadline).await
+    }
+
+    async fn repeat_until(&self, kind: Kind, asked: &Asked, deadline: Instant) -> Result<Reply, Error> {
+        let mut attempts = Attempts::new(Repeat::Harmless, 0);
         match self.pursue(kind, |_| asked.clone(), &mut attempts, deadline).await {
             Ok(reply) => Ok(reply),
             Err(End::Nothing(error)) => Err(error),
@@ -97,28 +111,32 @@ impl Client {
         deadline: Instant,
     ) -> Result<Reply, End> {
         loop {
-            let fate = match self.submit(kind, asked(attempts.number()), deadline).await {
-                Ok(wait) => wait_until(wait, deadline).await,
-                Err(lost) => Err(lost),
-            };
+            let epoch = self.epoch();
+            let fate = ask(self.link(), kind, asked(attempts.number()), deadline).await;
             match attempts.judge(fate, deadline.saturating_duration_since(Instant::now()), self.jitter()) {
                 Next::Done(reply) => return Ok(reply),
-                Next::Pause(pause) => sleep(pause).await,
+                Next::Pause(pause) => self.pause(pause, epoch).await,
                 Next::Doubt => return Err(End::Doubt),
                 Next::Nothing(because) => return Err(End::Nothing(self.error(because))),
             }
         }
     }
 
-    /// Queues a request, waiting for room if there is none.
+    /// Which leader calls go to, counted.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.shared.common.router.epoch()
+    }
+
+    /// Waits, but no longer than until a leader is found behind that epoch: what another server asked for, or
+    /// could not do, does not bind it.
+    pub(crate) async fn pause(&self, pause: Duration, epoch: u64) {
+        // Whichever ends first: there is nothing to tell apart.
+        let _ = timeout(pause, self.shared.common.router.found_after(epoch)).await;
+    }
+
+    /// Queues a request for the leader, waiting for room if there is none.
     pub(crate) async fn submit(&self, kind: Kind, asked: Asked, deadline: Instant) -> Result<Wait, Lost> {
-        let (promise, wait) = waiter::pair();
-        let queue = &self.link().queue;
-        match timeout_at(deadline, queue.send(Call { kind, asked, deadline, promise })).await {
-            Ok(Ok(())) => Ok(wait),
-            Ok(Err(_)) => Err(Lost::Closed),
-            Err(_) => Err(Lost::Unsent),
-        }
+        submit(self.link(), kind, asked, deadline).await
     }
 
     /// Connections take turns, without those that cannot connect as long as another can.
@@ -133,12 +151,19 @@ impl Client {
 
     /// What certainly nothing was done because of, as the caller hears it.
     pub(crate) fn error(&self, because: Because) -> Error {
-        let trouble = || self.shared.links.iter().find_map(Link::trouble);
+        let tried = || match self.server() {
+            // A connection there is, but it did not take the call in time.
+            Some(_) => Vec::new(),
+            None => self.troubles(),
+        };
         match because {
             Because::Busy { retry_after_ms } => Error::Busy { retry_after_ms },
             Because::Full { retry_after_ms } => Error::Full { retry_after_ms },
-            Because::NotLeader => Error::NotLeader,
-            Because::Unsent | Because::Hopeless => trouble().map_or(Error::Deadline, Error::from),
+            Because::NotLeader => match tried() {
+                tried if tried.is_empty() => Error::NotLeader,
+                tried => Error::from(tried),
+            },
+            Because::Unsent | Because::Hopeless => Error::from(tried()),
             Because::Closed => Error::Closed,
         }
     }
@@ -155,6 +180,21 @@ impl Client {
     pub(crate) fn row_max(&self) -> usize {
         self.shared.links.iter().map(Link::row_max).min().expect("a client has a connection")
     }
+}
+
+/// Queues a request for one connection, waiting for room if there is none.
+async fn submit(link: &Link, kind: Kind, asked: Asked, deadline: Instant) -> Result<Wait, Lost> {
+    let (promise, wait) = waiter::pair();
+    match timeout_at(deadline, link.queue.send(Call { kind, asked, deadline, promise })).await {
+        Ok(Ok(())) => Ok(wait),
+        Ok(Err(_)) => Err(Lost::Closed),
+        Err(_) => Err(Lost::Unsent),
+    }
+}
+
+/// One attempt over one connection.
+pub(crate) async fn ask(link: &Link, kind: Kind, asked: Asked, deadline: Instant) -> Result<Reply, Lost> {
+    wait_until(submit(link, kind, asked, deadline).await?, deadline).await
 }
 
 /// Waits for a reply; at the deadline, stops and says what is certain.

@@ -10,6 +10,8 @@ use super::*;
 use crate::call::Asked;
 use crate::waiter::{self, Wait};
 
+mod leading;
+
 const PATIENCE: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits { items_max: 4, body_max: REQUEST_BODY_MAX, frames_in_flight_max: 3 };
 
@@ -32,7 +34,7 @@ fn welcome_frame(change: impl FnOnce(&mut Welcome<'_>)) -> Vec<u8> {
     frame
 }
 
-fn greeted(bytes: &[u8]) -> Result<Option<Greeting>, TroubleKind> {
+fn greeted(bytes: &[u8]) -> Result<Option<Greeting>, Trouble> {
     let mut inbound = BytesMut::from(bytes);
     Ok(Session::welcome(&mut inbound, PATIENCE)?.map(|(_, greeting)| greeting))
 }
@@ -75,7 +77,7 @@ impl Table {
         frames
     }
 
-    fn receive(&mut self, bytes: &[u8]) -> Result<(), TroubleKind> {
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
         self.session.receive(&mut BytesMut::from(bytes), self.now)
     }
 }
@@ -104,9 +106,9 @@ fn came(wait: Wait) -> Result<u64, Lost> {
     }
 }
 
-fn protocol_error(result: Result<(), TroubleKind>) -> String {
+fn protocol_error(result: Result<(), Trouble>) -> String {
     match result {
-        Err(TroubleKind::Protocol(what)) => what,
+        Err(Trouble::Protocol(what)) => what,
         other => panic!("a protocol error was expected, not {other:?}"),
     }
 }
@@ -129,13 +131,10 @@ fn a_welcome_is_understood_once_it_is_whole() {
         assert_eq!(greeted(&frame[..cut]), Ok(None), "cut at {cut}");
     }
     let limits = Limits { items_max: 100, body_max: 4096, frames_in_flight_max: 7 };
-    assert_eq!(greeted(&frame), Ok(Some(Greeting { limits, leader_elsewhere: None })));
-}
-
-#[test]
-fn a_welcome_may_name_a_leader_elsewhere() {
-    let frame = welcome_frame(|welcome| (welcome.leader, welcome.leader_address) = (NodeId(2), "b:1"));
-    assert_eq!(greeted(&frame).unwrap().unwrap().leader_elsewhere.as_deref(), Some("b:1"));
+    let (cluster, node) = (ClusterId(1), NodeId(1));
+    let greeting = Greeting { limits, cluster, node, leader: Some(node), leader_address: None };
+    assert!(greeting.leads());
+    assert_eq!(greeted(&frame), Ok(Some(greeting)));
 }
 
 #[test]
@@ -160,7 +159,7 @@ fn a_welcome_that_cannot_work_is_refused() {
         hello("a server is no client", b""),
     ];
     for frame in refused {
-        assert!(matches!(greeted(&frame), Err(TroubleKind::Handshake(_))), "{frame:x?}");
+        assert!(matches!(greeted(&frame), Err(Trouble::Handshake(_))), "{frame:x?}");
     }
 }
 
@@ -169,7 +168,7 @@ fn a_fault_instead_of_a_welcome_is_told() {
     let mut frame = vec![0; HEADER_LEN];
     Fault { code: 37, text: "full" }.encode(&mut frame);
     seal(&mut frame, Kind::Fault, 0, 0, 0, 0);
-    assert_eq!(greeted(&frame), Err(TroubleKind::Fault { code: 37, text: "full".to_owned() }));
+    assert_eq!(greeted(&frame), Err(Trouble::Fault { code: 37, text: "full".to_owned() }));
 }
 
 #[test]
@@ -355,7 +354,7 @@ fn what_a_server_must_not_send() {
         let wait = table.reserve(1);
         table.pack();
         let what = match table.receive(&bytes) {
-            Err(TroubleKind::Protocol(what)) => what,
+            Err(Trouble::Protocol(what)) => what,
             other => panic!("{expected}: a protocol error was expected, not {other:?}"),
         };
         // A welcome in mid-conversation carries version 0, which is noticed first.
@@ -385,16 +384,6 @@ fn a_flood_of_one_kind_does_not_starve_another() {
     let _query = table.call(Kind::QueryProduct, Asked::Product(ProductItem::new(ProductId(1))));
     let kinds: Vec<Kind> = table.pack().iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [Kind::Reserve, Kind::QueryProduct, Kind::Reserve]);
-}
-
-#[test]
-fn not_leading_is_noticed() {
-    let mut table = Table::new();
-    let _wait = table.reserve(1);
-    let correlation = table.pack()[0].0.correlation;
-    assert!(!table.session.saw_not_leader());
-    table.receive(&reply(Kind::ReserveReply, correlation, &[Answer::not_leader(0)])).unwrap();
-    assert!(table.session.saw_not_leader());
 }
 
 #[test]

@@ -6,18 +6,20 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sluice_protocol::handshake::{Fault, Welcome};
 use sluice_protocol::header::seal;
 use sluice_protocol::request::{IdItem, ReserveItem, StockItem, items};
-use sluice_protocol::response::At;
+use sluice_protocol::response::{At, ReservationReply, ReservationView};
 use sluice_protocol::{
     Answer, ClusterId, FrameHeader, HEADER_LEN, Kind, NodeId, PROTOCOL_VERSION, ReservationId, State,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -83,6 +85,8 @@ pub enum Act {
     Close,
     /// Close it with a fault.
     Fault(u16),
+    /// Write these bytes and reset the connection.
+    Reset(Vec<u8>),
     /// Several of these.
     Both(Vec<Act>),
 }
@@ -93,8 +97,12 @@ pub struct Manner {
     pub items_max: u16,
     pub body_max: u32,
     pub frames_in_flight_max: u32,
-    /// The leader's address if it is elsewhere.
-    pub leader: String,
+    pub cluster: u128,
+    pub node: u64,
+    /// Who leads; 0 = not known.
+    pub leader: u64,
+    /// The leader's address if it is known and elsewhere.
+    pub leader_address: String,
     /// A fault instead of a welcome.
     pub fault: Option<u16>,
 }
@@ -105,49 +113,43 @@ impl Default for Manner {
             items_max: 1024,
             body_max: 64 * 1024,
             frames_in_flight_max: 256,
-            leader: String::new(),
+            cluster: 1,
+            node: 1,
+            leader: 1,
+            leader_address: String::new(),
             fault: None,
         }
     }
 }
 
-type Handler = Box<dyn FnMut(&Request) -> Act + Send>;
-
-/// A running fake server. Dropped, it closes everything.
-pub struct Fake {
-    address: SocketAddr,
-    seen: Arc<Mutex<Vec<Request>>>,
-    connections: Arc<AtomicUsize>,
-    listener: JoinHandle<()>,
+impl Manner {
+    /// Of a server that says where the leader is.
+    pub fn naming(leader_address: String) -> Self {
+        Self { leader: 2, leader_address, ..Self::default() }
+    }
 }
 
-impl Fake {
-    /// Pings are answered without asking the handler.
-    pub async fn start(handler: impl FnMut(&Request) -> Act + Send + 'static) -> Self {
-        Self::start_with(Manner::default(), "127.0.0.1:0", handler).await
-    }
+type Handler = Box<dyn FnMut(&Request) -> Act + Send>;
 
-    pub async fn start_with(
-        manner: Manner,
-        address: &str,
-        handler: impl FnMut(&Request) -> Act + Send + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen = Arc::default();
-        let handler: Arc<Mutex<Handler>> = Arc::new(Mutex::new(Box::new(handler)));
-        let connections = Arc::default();
-        let listener =
-            tokio::spawn(listen(listener, manner, Arc::clone(&seen), Arc::clone(&connections), handler));
-        Self { address, seen, connections, listener }
-    }
+/// What the connections of one server share.
+pub struct Server {
+    pub manner: Mutex<Manner>,
+    /// While this is true it says nothing, and does nothing with what arrives.
+    pub stopped: watch::Sender<bool>,
+    seen: Mutex<Vec<Request>>,
+    connections: AtomicUsize,
+    handler: Mutex<Handler>,
+}
 
-    pub fn url(&self) -> String {
-        format!("sluice://{}", self.address)
-    }
-
-    pub fn address(&self) -> String {
-        self.address.to_string()
+impl Server {
+    pub fn new(manner: Manner, handler: impl FnMut(&Request) -> Act + Send + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            manner: Mutex::new(manner),
+            stopped: watch::Sender::new(false),
+            seen: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            handler: Mutex::new(Box::new(handler)),
+        })
     }
 
     /// How many connections were accepted so far.
@@ -171,6 +173,104 @@ impl Fake {
         let reserves = seen.iter().filter(|request| request.kind() == Kind::Reserve);
         reserves.flat_map(|request| request.reserves().to_vec()).map(|item| item.attempt).collect()
     }
+
+    /// Serves one connection until it ends. `Some`: it is to be reset.
+    pub async fn talk(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<()> {
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+        let mut stopped = self.stopped.subscribe();
+        let (hello, _) = read_frame(&mut stream).await?;
+        assert_eq!(hello.kind, Kind::Hello);
+        stopped.wait_for(|stopped| !stopped).await.ok()?;
+        let manner = self.manner.lock().unwrap().clone();
+        if let Some(code) = manner.fault {
+            write_fault(&mut stream, code).await;
+            return None;
+        }
+        stream.write_all(&welcome(&manner)).await.ok()?;
+        loop {
+            let (header, body) = read_frame(&mut stream).await?;
+            stopped.wait_for(|stopped| !stopped).await.ok()?;
+            let request = Request { connection, header, body };
+            let mut acts = if header.kind == Kind::Ping {
+                vec![request.pong()]
+            } else {
+                self.seen.lock().unwrap().push(request.clone());
+                vec![self.handler.lock().unwrap()(&request)]
+            };
+            while !acts.is_empty() {
+                match acts.remove(0) {
+                    Act::Write(bytes) => stream.write_all(&bytes).await.ok()?,
+                    Act::Lose => {}
+                    Act::Close => return None,
+                    Act::Fault(code) => {
+                        write_fault(&mut stream, code).await;
+                        return None;
+                    }
+                    Act::Reset(bytes) => return stream.write_all(&bytes).await.ok(),
+                    Act::Both(more) => acts.splice(0..0, more).for_each(drop),
+                }
+            }
+        }
+    }
+}
+
+fn welcome(manner: &Manner) -> Vec<u8> {
+    let mut body = Vec::new();
+    Welcome {
+        version: PROTOCOL_VERSION,
+        items_max: manner.items_max,
+        body_max: manner.body_max,
+        frames_in_flight_max: manner.frames_in_flight_max,
+        cluster: ClusterId(manner.cluster),
+        node: NodeId(manner.node),
+        leader: NodeId(manner.leader),
+        leader_address: &manner.leader_address,
+        time_ms: AT.time_ms,
+    }
+    .encode(&mut body);
+    frame(Kind::Welcome, 0, 0, 0, &body)
+}
+
+/// A running fake server. Dropped, it closes everything.
+pub struct Fake {
+    address: SocketAddr,
+    server: Arc<Server>,
+    listener: JoinHandle<()>,
+}
+
+impl Deref for Fake {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Fake {
+    /// Pings are answered without asking the handler.
+    pub async fn start(handler: impl FnMut(&Request) -> Act + Send + 'static) -> Self {
+        Self::start_with(Manner::default(), "127.0.0.1:0", handler).await
+    }
+
+    pub async fn start_with(
+        manner: Manner,
+        address: &str,
+        handler: impl FnMut(&Request) -> Act + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::new(manner, handler);
+        let listener = tokio::spawn(listen(listener, Arc::clone(&server)));
+        Self { address, server, listener }
+    }
+
+    pub fn url(&self) -> String {
+        format!("sluice://{}", self.address)
+    }
+
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
 }
 
 impl Drop for Fake {
@@ -179,72 +279,22 @@ impl Drop for Fake {
     }
 }
 
-async fn listen(
-    listener: TcpListener,
-    manner: Manner,
-    seen: Arc<Mutex<Vec<Request>>>,
-    count: Arc<AtomicUsize>,
-    handler: Arc<Mutex<Handler>>,
-) {
+async fn listen(listener: TcpListener, server: Arc<Server>) {
     // Ends, with all its tasks, when the listener is aborted.
     let mut connections = tokio::task::JoinSet::new();
-    for number in 0.. {
-        let (stream, _) = listener.accept().await.unwrap();
-        count.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(talk(stream, number, manner.clone(), Arc::clone(&seen), Arc::clone(&handler)));
-    }
-}
-
-async fn talk(
-    mut stream: TcpStream,
-    connection: usize,
-    manner: Manner,
-    seen: Arc<Mutex<Vec<Request>>>,
-    handler: Arc<Mutex<Handler>>,
-) -> Option<()> {
-    stream.set_nodelay(true).unwrap();
-    let (hello, _) = read_frame(&mut stream).await?;
-    assert_eq!(hello.kind, Kind::Hello);
-    if let Some(code) = manner.fault {
-        return write_fault(&mut stream, code).await;
-    }
-    let mut body = Vec::new();
-    let leader = NodeId(if manner.leader.is_empty() { 1 } else { 2 });
-    Welcome {
-        version: PROTOCOL_VERSION,
-        items_max: manner.items_max,
-        body_max: manner.body_max,
-        frames_in_flight_max: manner.frames_in_flight_max,
-        cluster: ClusterId(1),
-        node: NodeId(1),
-        leader,
-        leader_address: &manner.leader,
-        time_ms: AT.time_ms,
-    }
-    .encode(&mut body);
-    stream.write_all(&frame(Kind::Welcome, 0, 0, 0, &body)).await.ok()?;
     loop {
-        let (header, body) = read_frame(&mut stream).await?;
-        let request = Request { connection, header, body };
-        let mut acts = if header.kind == Kind::Ping {
-            vec![request.pong()]
-        } else {
-            seen.lock().unwrap().push(request.clone());
-            vec![handler.lock().unwrap()(&request)]
-        };
-        while !acts.is_empty() {
-            match acts.remove(0) {
-                Act::Write(bytes) => stream.write_all(&bytes).await.ok()?,
-                Act::Lose => {}
-                Act::Close => return None,
-                Act::Fault(code) => return write_fault(&mut stream, code).await,
-                Act::Both(more) => acts.splice(0..0, more).for_each(drop),
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let server = Arc::clone(&server);
+        connections.spawn(async move {
+            if server.talk(&mut stream).await.is_some() {
+                stream.set_zero_linger().unwrap();
             }
-        }
+        });
     }
 }
 
-async fn read_frame(stream: &mut TcpStream) -> Option<(FrameHeader, Vec<u8>)> {
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<(FrameHeader, Vec<u8>)> {
     let mut bytes = vec![0; HEADER_LEN];
     stream.read_exact(&mut bytes).await.ok()?;
     let header = FrameHeader::parse(&bytes).unwrap().unwrap();
@@ -254,10 +304,16 @@ async fn read_frame(stream: &mut TcpStream) -> Option<(FrameHeader, Vec<u8>)> {
     Some((header, bytes.split_off(HEADER_LEN)))
 }
 
-async fn write_fault(stream: &mut TcpStream, code: u16) -> Option<()> {
+async fn write_fault(stream: &mut (impl AsyncWrite + Unpin), code: u16) {
     let mut body = Vec::new();
     Fault { code, text: "as the test wishes" }.encode(&mut body);
-    stream.write_all(&frame(Kind::Fault, 0, 0, 0, &body)).await.ok()
+    // Whoever does not read it any more does not need it.
+    let _ = stream.write_all(&frame(Kind::Fault, 0, 0, 0, &body)).await;
+}
+
+/// What a query of a reservation is answered with.
+pub fn reservation(answer: Answer) -> ReservationReply {
+    ReservationReply { answer, record: ReservationView::default().into() }
 }
 
 /// One outcome for each id, as a ledger keeps it. Every reserve succeeds.

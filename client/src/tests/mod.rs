@@ -1,0 +1,16 @@
+//! The whole client against a cluster in memory, on a clock that stands still unless everybody waits. So a test
+//! can say "within a tenth of a second" and mean it, on any machine.
+//!
+//! - [`cluster`]: three scripted nodes, a network between them and the client, one book of outcomes
+//! - `finding`: whom the client asks, in which order, how often
+//! - `failing_over`: leaders die, hang, stop, and the calls under way
+//! - `reading`: reads by any server
+//! - `ending`: deadlines and errors, whatever the servers do
+
+mod cluster;
+mod ending;
+mod failing_over;
+#[path = "../../tests/fake/mod.rs"]
+mod fake;
+mod finding;
+mod reading;
