@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use sluice_engine::child::LaunchError;
 use sluice_protocol::DecodeError;
 use thiserror::Error;
 
@@ -26,6 +27,9 @@ pub enum BenchError {
         /// Its last words.
         said: String,
     },
+    /// Nodes of our own became no cluster, or one of them did not come back.
+    #[error("the cluster: {0}")]
+    Cluster(#[from] LaunchError),
     /// A server's address is not one.
     #[error("{0:?} is no server's address: write sluice://host:port")]
     Address(String),

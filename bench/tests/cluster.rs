@@ -1,0 +1,32 @@
+//! The measurements of clusters, on real processes, small: they end, and report what they promise.
+//!
+//! Relies on the server's binary being built beside this package's, as `cargo test --workspace` does. Deliberately not here:
+//! how fast anything is.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn report(arguments: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-bench"));
+    let output = command.args(arguments).args(["--json", "--", "--disk-free-min", "0"]).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "sluice-bench {arguments:?}\n{out}\n{err}");
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out:?}"))
+}
+
+#[test]
+fn one_node_and_three_are_asked_the_same() {
+    let report = report(&["compare", "nodes", "--quick"]);
+    let rows = report["rows"].as_array().unwrap();
+    let nodes: Vec<_> = rows.iter().map(|row| row["nodes"].as_u64().unwrap()).collect();
+    assert_eq!(nodes, [1, 3, 1, 3, 1, 3]);
+    for row in rows {
+        assert!(row["rate"].as_f64() > Some(0.0), "{row}");
+        assert!(row["leader"]["threads_us_per_outcome"]["replica"].is_number(), "{row}");
+        assert_eq!(row["follower"].is_null(), row["nodes"] == 1, "{row}");
+    }
+    assert!(report["reserve_ratio"].as_f64() > Some(0.0), "{report}");
+}
