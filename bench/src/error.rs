@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sluice_engine::child::LaunchError;
 use sluice_protocol::DecodeError;
@@ -30,6 +31,15 @@ pub enum BenchError {
     /// Nodes of our own became no cluster, or one of them did not come back.
     #[error("the cluster: {0}")]
     Cluster(#[from] LaunchError),
+    /// Nobody sold on after the leader's death.
+    #[error("nobody sells on {} s after the leader's death", .0.as_secs())]
+    Silent(Duration),
+    /// Somebody was told something that is not so.
+    #[error("{answers} answers were wrong: the figures above are worth nothing")]
+    Wrong {
+        /// How many.
+        answers: usize,
+    },
     /// A server's address is not one.
     #[error("{0:?} is no server's address: write sluice://host:port")]
     Address(String),

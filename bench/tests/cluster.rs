@@ -1,4 +1,4 @@
-//! The measurements of clusters, on real processes, small: they end, and report what they promise.
+//! The measurements of clusters, on real processes, small: they end, report what they promise, and no answer is wrong.
 //!
 //! Relies on the server's binary being built beside this package's, as `cargo test --workspace` does. Deliberately not here:
 //! how fast anything is.
@@ -15,6 +15,22 @@ fn report(arguments: &[&str]) -> Value {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "sluice-bench {arguments:?}\n{out}\n{err}");
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out:?}"))
+}
+
+#[test]
+fn another_leads_after_each_kill_and_no_answer_is_wrong() {
+    let report = report(&["failover", "--kills", "2", "--rate", "500"]);
+    let rounds = report["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
+    for round in rounds {
+        assert_ne!(round["killed"], round["follows"], "{round}");
+        assert!(round["buyer_ms"].as_f64() > Some(0.0) && round["server_ms"].as_f64() > Some(0.0), "{round}");
+    }
+    let verdict = &report["verdict"];
+    assert_eq!(verdict["contradicted"], 0, "{verdict}");
+    assert!(verdict["answers"].as_u64() > Some(0) && verdict["answers"] == verdict["ids"], "{verdict}");
+    assert!(report["buyer"]["p50_ms"].as_f64() <= report["buyer"]["max_ms"].as_f64(), "{report}");
+    assert!(report["buyer"]["p50_ms"].as_f64() > Some(0.0), "{report}");
 }
 
 #[test]

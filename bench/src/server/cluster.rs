@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use sluice_engine::child::LaunchError;
 use sluice_engine::child::cluster::{ClusterLaunch, LocalCluster};
 use sluice_engine::child::view::View;
 use tempfile::TempDir;
@@ -72,8 +73,37 @@ impl SluiceCluster {
         self.cluster.node(id).launch().listen
     }
 
+    /// Where clients connect: to all nodes.
+    pub fn url(&self) -> String {
+        self.cluster.url()
+    }
+
     /// What runs a node, if it runs.
     pub fn process(&self, id: u64) -> Option<Process> {
         self.cluster.node(id).process().map(|process| Process::new(process.id()))
+    }
+
+    /// Ends a node as a crash would: when this returns it is dead.
+    ///
+    /// # Errors
+    /// If it had ended by itself.
+    pub fn kill(&mut self, id: u64) -> Result<(), BenchError> {
+        self.cluster.kill(id).map_err(BenchError::io("killing a node"))
+    }
+
+    /// Starts a node again and waits until it serves or follows.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn start_again(&mut self, id: u64) -> Result<(), BenchError> {
+        Ok(self.runtime.block_on(self.cluster.start_again(id))?)
+    }
+
+    /// Waits until a node has all that was committed a moment before; how long that took.
+    ///
+    /// # Errors
+    /// If it does not get there in time.
+    pub fn caught_up(&self, id: u64) -> Result<Duration, LaunchError> {
+        self.runtime.block_on(View::caught_up(self.cluster.peers(), PATIENCE, id))
     }
 }
