@@ -31,6 +31,9 @@ pub enum BenchError {
     /// Nodes of our own became no cluster, or one of them did not come back.
     #[error("the cluster: {0}")]
     Cluster(#[from] LaunchError),
+    /// A new node got the log instead.
+    #[error("no snapshot was sent: there was too little log for one; make more reservations with --live")]
+    NoSnapshot,
     /// Nobody sold on after the leader's death.
     #[error("nobody sells on {} s after the leader's death", .0.as_secs())]
     Silent(Duration),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sluice_bench::catch_up::CatchUpArgs;
 use sluice_bench::compare::CompareCommand;
 use sluice_bench::failover::FailoverArgs;
 use sluice_bench::idle::IdleArgs;
@@ -27,6 +28,8 @@ enum Command {
     Idle(IdleArgs),
     /// Kill whoever leads a cluster under load, and measure how long nobody can buy
     Failover(FailoverArgs),
+    /// Measure how nodes that lack much catch up with a cluster under load
+    CatchUp(CatchUpArgs),
     /// Measure another system doing the same job, in turns with Sluice
     #[command(subcommand)]
     Compare(CompareCommand),
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Restart(args) => args.run(),
         Command::Idle(args) => args.run(),
         Command::Failover(args) => args.run(),
+        Command::CatchUp(args) => args.run(),
         Command::Compare(command) => command.run(),
     };
     match result {

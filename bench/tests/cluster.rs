@@ -46,3 +46,19 @@ fn one_node_and_three_are_asked_the_same() {
     }
     assert!(report["reserve_ratio"].as_f64() > Some(0.0), "{report}");
 }
+
+#[test]
+fn nodes_catch_up_by_log_and_by_snapshot() {
+    let report = report(&["catch-up", "--log-bytes", "20000000", "--live", "500000", "--rate", "1000"]);
+    for way in ["behind", "newcomer"] {
+        for time in ["before", "meanwhile"] {
+            let seen = &report[way][time];
+            assert!(
+                seen["rate"].as_f64() > Some(0.0) && seen["longest_gap_ms"].as_f64() > Some(0.0),
+                "{seen}"
+            );
+        }
+    }
+    assert!(report["behind"]["log_bytes"].as_u64() >= Some(20_000_000), "{report}");
+    assert!(report["newcomer"]["snapshot_bytes"].as_u64() > Some(0), "{report}");
+}

@@ -3,7 +3,7 @@
 //! Deliberately not here: how they become a cluster, which is `LocalCluster`'s.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sluice_engine::child::LaunchError;
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct SluiceCluster {
     runtime: Runtime,
     cluster: LocalCluster,
+    launch: ClusterLaunch,
     _data: TempDir,
 }
 
@@ -47,7 +48,21 @@ impl SluiceCluster {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(BenchError::io("starting a runtime"))?;
         let cluster = runtime.block_on(LocalCluster::start(&launch))?;
-        Ok(Self { runtime, cluster, _data: data })
+        Ok(Self { runtime, cluster, launch, _data: data })
+    }
+
+    /// Where the data of the next node that is added will be.
+    pub fn next_data(&self) -> PathBuf {
+        let next = self.ids().count() + 1;
+        self.launch.dir.join(format!("n{next}"))
+    }
+
+    /// Adds a node that learns; its id.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn add(&mut self) -> Result<u64, BenchError> {
+        Ok(self.runtime.block_on(self.cluster.add(&self.launch))?)
     }
 
     /// Who leads, by its own word.
@@ -71,6 +86,11 @@ impl SluiceCluster {
     /// Where a node's clients connect.
     pub fn address(&self, id: u64) -> SocketAddr {
         self.cluster.node(id).launch().listen
+    }
+
+    /// Where a node's data is.
+    pub fn data(&self, id: u64) -> &Path {
+        &self.cluster.node(id).launch().data
     }
 
     /// Where clients connect: to all nodes.
