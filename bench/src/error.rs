@@ -2,7 +2,9 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sluice_engine::child::LaunchError;
 use sluice_protocol::DecodeError;
 use thiserror::Error;
 
@@ -25,6 +27,21 @@ pub enum BenchError {
         program: String,
         /// Its last words.
         said: String,
+    },
+    /// Nodes of our own became no cluster, or one of them did not come back.
+    #[error("the cluster: {0}")]
+    Cluster(#[from] LaunchError),
+    /// A new node got the log instead.
+    #[error("no snapshot was sent: there was too little log for one; make more reservations with --live")]
+    NoSnapshot,
+    /// Nobody sold on after the leader's death.
+    #[error("nobody sells on {} s after the leader's death", .0.as_secs())]
+    Silent(Duration),
+    /// Somebody was told something that is not so.
+    #[error("{answers} answers were wrong: the figures above are worth nothing")]
+    Wrong {
+        /// How many.
+        answers: usize,
     },
     /// A server's address is not one.
     #[error("{0:?} is no server's address: write sluice://host:port")]

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sluice_bench::catch_up::CatchUpArgs;
 use sluice_bench::compare::CompareCommand;
+use sluice_bench::failover::FailoverArgs;
 use sluice_bench::idle::IdleArgs;
 use sluice_bench::load::LoadArgs;
 use sluice_bench::restart::RestartArgs;
@@ -24,6 +26,10 @@ enum Command {
     Restart(RestartArgs),
     /// Measure what a node uses while its clients are silent
     Idle(IdleArgs),
+    /// Kill whoever leads a cluster under load, and measure how long nobody can buy
+    Failover(FailoverArgs),
+    /// Measure how nodes that lack much catch up with a cluster under load
+    CatchUp(CatchUpArgs),
     /// Measure another system doing the same job, in turns with Sluice
     #[command(subcommand)]
     Compare(CompareCommand),
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
         Command::Load(args) => args.run(),
         Command::Restart(args) => args.run(),
         Command::Idle(args) => args.run(),
+        Command::Failover(args) => args.run(),
+        Command::CatchUp(args) => args.run(),
         Command::Compare(command) => command.run(),
     };
     match result {

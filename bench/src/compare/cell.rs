@@ -92,7 +92,8 @@ impl Load {
         }
     }
 
-    fn plan(self, effort: &Effort) -> Plan {
+    /// The load of that kind for so long.
+    pub(super) fn plan(self, effort: &Effort) -> Plan {
         /// At an equal load nothing but the system itself may hold requests back.
         const UNHINDERED: usize = 32;
         let Effort { warm_up, measure, .. } = *effort;

@@ -1,5 +1,5 @@
 //! `sluice-bench compare`: another system doing the same job, measured in turns with Sluice, on the same machine,
-//! by the same generator.
+//! by the same generator; and one node with a cluster ([`nodes`]).
 //!
 //! [`cell`]: one system under one load, once; [`benchmark`]: Redis's own generator; [`table`]: how it is told.
 //!
@@ -9,6 +9,7 @@
 
 pub mod benchmark;
 pub mod cell;
+pub mod nodes;
 pub mod table;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use self::cell::{Cell, Load, Row, System};
+use self::nodes::NodesArgs;
 use crate::error::BenchError;
 use crate::given::Given;
 use crate::machine::Machine;
@@ -31,6 +33,8 @@ use crate::workload::Kind;
 pub enum CompareCommand {
     /// Redis, with a Lua script that does the whole job of a reservation
     Redis(RedisArgs),
+    /// One node and a cluster of several on this machine: what a majority costs
+    Nodes(NodesArgs),
 }
 
 /// Compare with Redis.
@@ -91,7 +95,10 @@ impl CompareCommand {
     /// # Errors
     /// If a server cannot be started, or breaks off.
     pub fn run(self) -> Result<(), BenchError> {
-        let Self::Redis(args) = self;
+        let args = match self {
+            Self::Nodes(args) => return args.run(),
+            Self::Redis(args) => args,
+        };
         let comparison = args.compare()?;
         args.given.tell(&comparison, table::tell);
         Ok(())

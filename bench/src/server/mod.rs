@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: what is asked of them.
 
+pub mod cluster;
 pub mod redis;
 pub mod sluice;
 

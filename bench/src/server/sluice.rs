@@ -111,7 +111,10 @@ pub fn resolve(url: &str) -> Result<SocketAddr, BenchError> {
 }
 
 /// The server's binary: built together with this one, it lies next to it.
-fn binary() -> Result<PathBuf, BenchError> {
+///
+/// # Errors
+/// If it does not, or nobody knows where this one is.
+pub fn binary() -> Result<PathBuf, BenchError> {
     let here = std::env::current_exe().map_err(BenchError::io("looking for this program"))?;
     let binary = here.with_file_name("sluice");
     if binary.exists() { Ok(binary) } else { Err(BenchError::NoServer(binary)) }

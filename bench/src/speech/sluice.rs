@@ -40,13 +40,28 @@ pub struct SluiceSpeech {
     /// Mixed only: reserved, and to be confirmed or cancelled.
     unsettled: VecDeque<ReservationId>,
     settled_frames: u64,
+    /// The first so many are asked for again and again.
+    repeated: Option<u64>,
     tally: Tally,
 }
 
 impl SluiceSpeech {
     /// Asks what the workload says, from its first request on.
     pub fn new(workload: Workload) -> Self {
-        Self { workload, next: 0, unsettled: VecDeque::new(), settled_frames: 0, tally: Tally::default() }
+        Self {
+            workload,
+            next: 0,
+            unsettled: VecDeque::new(),
+            settled_frames: 0,
+            repeated: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// From now on asks for what it has asked for so far, again and again, under the same ids: as somebody does who lost
+    /// the answers.
+    pub fn repeat(&mut self) {
+        self.repeated = Some(self.next);
     }
 
     /// Puts the workload's products on sale.
@@ -76,8 +91,10 @@ impl SluiceSpeech {
     fn ask_reserves(&mut self, items: u32, out: &mut Vec<u8>) -> Asked {
         let (tag, start) = (self.next, open_frame(out));
         for number in tag..tag + u64::from(items) {
-            let wish = self.workload.wish(number);
-            out.extend_from_slice(ReserveItem::new(wish.id, wish.product, wish.user, 1).as_bytes());
+            let wish = self.workload.wish(self.repeated.map_or(number, |first| number % first));
+            let mut item = ReserveItem::new(wish.id, wish.product, wish.user, 1);
+            item.attempt = u8::from(self.repeated.is_some());
+            out.extend_from_slice(item.as_bytes());
         }
         self.next += u64::from(items);
         seal(&mut out[start..], Kind::Reserve, PROTOCOL_VERSION, items as u16, 0, tag);
@@ -108,6 +125,8 @@ impl SluiceSpeech {
                     }
                 }
                 Some(Status::Confirmed | Status::Cancelled) => self.tally.accepted += 1,
+                // The reservation was there: asked for again, that is a yes.
+                Some(Status::Already) if self.repeated.is_some() => self.tally.accepted += 1,
                 Some(Status::Insufficient | Status::SoldOut | Status::LimitReached) => {
                     self.tally.refused += 1;
                 }
