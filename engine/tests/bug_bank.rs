@@ -96,6 +96,8 @@ const BANK: &[(&str, Finder)] = &[
     ("removed_accepted", Simulator),
     ("disk_failure_ignored", Simulator),
     ("state_diverges", Simulator),
+    ("follower_read_unasked", Simulator),
+    ("ask_joins_started_round", Simulator),
     ("directory_not_synced", Nobody("a kill leaves the page cache as it is; only a power cut shows it")),
 ];
 

@@ -119,6 +119,10 @@ mutants! {
     DirectoryNotSynced = "directory_not_synced";
     /// The order in which ids will be forgotten depends on the hash seed: replicas differ where no answer shows it.
     StateDiverges = "state_diverges";
+    /// A node that does not lead answers reads from its own state at once.
+    FollowerReadUnasked = "follower_read_unasked";
+    /// A node's ask for a read round is served by one that had started before it came.
+    AskJoinsStartedRound = "ask_joins_started_round";
 }
 
 #[cfg(feature = "failpoints")]

@@ -102,6 +102,12 @@ paths! {
     ChunkSent = "snapshot chunk sent", true;
     /// A chunk was asked for of a snapshot that is not there any more.
     ChunkGone = "snapshot chunk gone", false;
+    /// A node that does not lead answered a read.
+    FollowerRead = "read answered by a follower", true;
+    /// An ask for a read round was not answered in time.
+    AskRepeated = "ask for a round lost and repeated", true;
+    /// Another node began to lead while an ask was under way.
+    AskRedirected = "leader change with an ask under way", true;
     /// A replica compared its digest with another's.
     Compared = "digests compared", true;
     /// An id was resolved while its reservation was still on its way.

@@ -92,6 +92,8 @@ fn messages() -> Vec<Envelope> {
         Body::Chunk(Chunk { image, meta, offset: 0, bytes: vec![7; 9].into() }),
         Body::ChunkAck { image, have: 9 },
         Body::Digest { index: 7, digest: 11, format: 1 },
+        Body::RoundAsk { name: 3 },
+        Body::RoundDone { nonce: 6, name: 3, index: 9 },
     ];
     bodies.into_iter().map(|body| Envelope { from: identity, to: 1, body }).collect()
 }

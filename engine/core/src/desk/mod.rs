@@ -131,12 +131,13 @@ impl Desk {
     /// Takes one frame. `budget_ms` 0 means the default.
     pub fn submit(&mut self, caller: Caller, ask: Ask<'_>, budget_ms: u32, now: Moment) {
         self.refresh_gate();
-        if self.gate.is_none() {
+        let writes = !matches!(ask, Ask::Reservations(_) | Ask::Products(_) | Ask::Page(_));
+        // Reads go to the replica wherever somebody leads: it asks the leader how far its ledger has to be.
+        if self.gate.is_none() && (writes || self.board.leader() == 0) {
             let answer = self.board.shut();
             self.reply_all(caller, ask.len(), answer);
             return;
         }
-        let writes = !matches!(ask, Ask::Reservations(_) | Ask::Products(_) | Ask::Page(_));
         let full = self.away >= self.limits.flights_max || self.away_requests >= self.limits.requests_max;
         if writes && !self.board.is_admitting() {
             self.reply_all(caller, ask.len(), Answer::busy(FULL_RETRY_AFTER_MS));
@@ -270,7 +271,10 @@ impl Desk {
         for key in keys {
             let (caller, mut answers) = self.frames.remove(key).into_parts();
             if matches!(caller.kind, Kind::QueryReservation | Kind::QueryProduct | Kind::ListProducts) {
-                answers.fill(Answer::busy(RETRY_AFTER_MS));
+                answers.fill(match self.board.leader() {
+                    0 => Answer::not_leader(0),
+                    _ => Answer::busy(RETRY_AFTER_MS),
+                });
             }
             self.reply_plain(caller, answers);
         }

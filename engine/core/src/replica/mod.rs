@@ -5,7 +5,7 @@
 //! - `batch`: flights → entries
 //! - `pending`: proposed entries and who waits for them
 //! - `propose`: when what waits becomes entries
-//! - `reads`: what is answered without the log
+//! - `reads`: what is answered without the log; `asks`: the same where this node does not lead
 //! - `ready`: raft's `Ready`, duty by duty
 //! - `publish`: what it writes on the board
 //! - `tick`: what time brings
@@ -32,6 +32,7 @@
 //! A broken invariant panics; the shell makes that the end of the process.
 
 mod actions;
+mod asks;
 mod batch;
 mod digest;
 pub mod disk;
@@ -60,6 +61,8 @@ use raft::{RawNode, StateRole};
 use sluice_protocol::{Answer, ProductId};
 
 pub use self::actions::{Actions, RoundNews};
+pub use self::asks::AskCounts;
+use self::asks::Asks;
 pub use self::batch::ENTRY_BYTES_MAX;
 use self::batch::Waiting;
 use self::digest::Digests;
@@ -171,6 +174,7 @@ pub struct Replica {
     waiting: Waiting,
     pending: Pending,
     reads: Reads,
+    asks: Asks,
     /// Durable steps under way.
     appends: VecDeque<Step>,
     /// The term on disk.
@@ -274,6 +278,7 @@ impl Replica {
             waiting: Waiting::default(),
             pending: Pending::default(),
             reads: Reads::default(),
+            asks: Asks::default(),
             appends: VecDeque::new(),
             durable_term: hard_state.term,
             last_append: 0,
@@ -365,6 +370,7 @@ impl Replica {
         self.waiting.is_empty()
             && self.pending.is_empty()
             && self.reads.is_empty()
+            && self.asks.is_empty()
             && self.appends.is_empty()
             && self.saving.is_none()
     }

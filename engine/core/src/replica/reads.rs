@@ -1,7 +1,8 @@
 //! What the ledger answers without the log: queries, and first attempts that it may refuse.
 //!
 //! Rule N holds for all of them: an answer rests on applied state, and, where the cluster has other voters, on a read
-//! round that was started after the request arrived. Deliberately not here: the rounds' messages, which are raft's.
+//! round that was started after the request arrived. Deliberately not here: the rounds' messages, which are raft's;
+//! and reads on a node that does not lead (`asks`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,27 +20,63 @@ use crate::ledger::ahead::AHEAD;
 use crate::ledger::command::{Group, Reserve};
 use crate::time::Moment;
 
-/// Flights that wait for a read round.
+/// A flight that waits for a read round.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// That round, if this node leads when it starts.
+    round: u64,
+    /// The tick it came in.
+    pub(super) since: u64,
+    pub(super) flight: Box<Flight>,
+}
+
+/// All of them, in the order of their rounds, which is the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    waiting: VecDeque<(u64, Box<Flight>)>,
+    waiting: VecDeque<Read>,
+    ticks: u64,
 }
 
 impl Reads {
     /// Adds a flight that may be answered once `round` is confirmed.
     pub(super) fn push(&mut self, round: u64, flight: Box<Flight>) {
-        self.waiting.push_back((round, flight));
+        self.waiting.push_back(Read { round, since: self.ticks, flight });
     }
 
     /// The next flight whose round is confirmed. Rounds are asked for in order.
     pub(super) fn pop(&mut self, confirmed: u64) -> Option<Box<Flight>> {
-        let ready = self.waiting.front().is_some_and(|(round, _)| *round <= confirmed);
-        ready.then(|| self.waiting.pop_front().expect("it was just looked at").1)
+        self.waiting.pop_front_if(|read| read.round <= confirmed).map(|read| read.flight)
     }
 
-    /// Takes everything, for an answer that is not the ledger's.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Flight>> + '_ {
-        self.waiting.drain(..).map(|(_, flight)| flight)
+    /// Takes everything.
+    pub(super) fn take_all(&mut self) -> Vec<Read> {
+        self.waiting.drain(..).collect()
+    }
+
+    /// Takes what came in this tick or before.
+    pub(super) fn take_overdue(&mut self, until: u64) -> Vec<Read> {
+        let count = self.waiting.partition_point(|read| read.since <= until);
+        self.waiting.drain(..count).collect()
+    }
+
+    /// Takes what only a leader may look at.
+    pub(super) fn take_suspects(&mut self) -> Vec<Box<Flight>> {
+        let (suspects, rest) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<Vec<Read>, _>(|read| matches!(read.flight.load, Load::Suspects(_)));
+        self.waiting = rest.into();
+        suspects.into_iter().map(|read| read.flight).collect()
+    }
+
+    /// Puts back what was taken before anything that waits here had come.
+    pub(super) fn put_back(&mut self, reads: Vec<Read>) {
+        reads.into_iter().rev().for_each(|read| self.waiting.push_front(read));
+    }
+
+    /// One tick. Which one.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.ticks += 1;
+        self.ticks
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -48,7 +85,7 @@ impl Reads {
 }
 
 /// Answers a query from the ledger as it stands.
-fn answer(ledger: &Ledger, flight: &mut Flight) {
+pub(super) fn answer(ledger: &Ledger, flight: &mut Flight) {
     let at = ledger.at();
     flight.answers = match &flight.load {
         Load::Reservations(ids) => {
@@ -151,9 +188,10 @@ impl Replica {
             Lead::Open(_) => {}
             // Not yet: they wait for the gate.
             Lead::Elected | Lead::CatchingUp => return,
-            Lead::No | Lead::Stopping => {
+            Lead::No => return self.answer_by_asking(actions),
+            Lead::Stopping => {
                 let answer = self.publisher.board().shut();
-                for mut flight in self.reads.drain() {
+                for mut flight in self.drain_reads() {
                     flight.answer_all(answer);
                     actions.settled.push(flight);
                 }

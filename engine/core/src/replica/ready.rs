@@ -85,18 +85,28 @@ impl Replica {
         if matches!(self.lead, Lead::CatchingUp) && self.is_caught_up(now) {
             self.lead = Lead::Open(self.publisher.open_gate(self.node.raft.term, &self.ledger));
         }
-        // After the publication: whoever sees the round sees what it vouches for. A round's index is the commit
-        // index of its start; what is committed by others' disks waits for the own one before it is applied.
+        self.confirm_rounds(actions);
+    }
+
+    /// Tells of rounds whose index is applied. After the publication: whoever sees the round sees what it vouches for. A
+    /// round's index is the commit index of its start; what is committed by others' disks waits for the own one before it
+    /// is applied.
+    fn confirm_rounds(&mut self, actions: &mut Actions) {
         let applied = self.ledger.index();
         let rounds = &self.publisher.board().rounds;
+        let mut last = None;
         self.rounds_due.retain(|(number, index)| {
             let is_due = *index <= applied;
             if is_due {
                 rounds.confirm(*number);
                 actions.rounds.confirmed = *number;
+                last = Some((*number, *index));
             }
             !is_due
         });
+        if let Some((number, index)) = last {
+            self.tell_askers(number, index);
+        }
     }
 
     /// Watches raft's role: what begins and ends with a leadership. Terms are compared, not only roles: a stall can
@@ -122,6 +132,12 @@ impl Replica {
             self.transfers.forget_sending();
             self.abandon_changes();
             self.rounds_due.clear();
+            self.asks.forget_askers();
+            // Others may be asked for what is only read.
+            for mut flight in self.reads.take_suspects() {
+                flight.answer_all(self.publisher.board().shut());
+                actions.settled.push(flight);
+            }
             let rounds = &self.publisher.board().rounds;
             if rounds.confirmed() < rounds.started() {
                 actions.rounds.abandoned = rounds.started();
@@ -130,6 +146,7 @@ impl Replica {
         if leads && matches!(self.lead, Lead::No) {
             (self.lead, self.lead_term) = (Lead::Elected, term);
             self.publisher.board().rounds.renew();
+            self.take_asks_back();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use raft::StateRole;
 
+use super::asks::AskCounts;
 use super::digest::DigestCounts;
 use super::transfer::TransferCounts;
 use super::{Replica, TICK_MS};
@@ -66,6 +67,8 @@ pub struct ReplicaStatus {
     pub transfers: TransferCounts,
     /// Digests since the start.
     pub digests: DigestCounts,
+    /// Reads that others' rounds, and rounds that others' reads, have waited for since the start.
+    pub asks: AskCounts,
 }
 
 impl Replica {
@@ -93,6 +96,7 @@ impl Replica {
             changing: self.is_changing(),
             transfers: self.transfers.counts(),
             digests: self.digests.counts(),
+            asks: self.asks.counts(),
         }
     }
 

@@ -62,22 +62,31 @@ impl Replica {
                 self.refused(&from, refusal, quorum);
             }
             Body::Welcome { .. } | Body::WhoAreYou { .. } | Body::Refused { .. } => {}
-            Body::Raft(_) | Body::Chunk(_) | Body::ChunkAck { .. } | Body::Digest { .. } => {
+            Body::RoundDone { nonce, .. } if nonce != self.config.identity.nonce => {}
+            Body::Raft(_)
+            | Body::Chunk(_)
+            | Body::ChunkAck { .. }
+            | Body::Digest { .. }
+            | Body::RoundAsk { .. }
+            | Body::RoundDone { .. } => {
                 match self.acquaintances.judge(&from, &self.members, self.removals.known()) {
-                    Verdict::Pass => self.take(from.node, body),
+                    Verdict::Pass => self.take(&from, body),
                     verdict => self.respond(&from, verdict),
                 }
             }
         }
     }
 
-    fn take(&mut self, from: u64, body: Body) {
+    fn take(&mut self, sender: &Identity, body: Body) {
+        let from = sender.node;
         self.acquaintances.heard(from);
         match body {
             Body::Raft(message) => self.step_raft(from, *message),
             Body::Chunk(chunk) => self.chunk_came(from, chunk),
             Body::ChunkAck { image, have } => self.chunk_acknowledged(from, image, have),
             Body::Digest { index, digest, format } => self.digest_came(from, index, digest, format),
+            Body::RoundAsk { name } => self.round_asked(sender, name),
+            Body::RoundDone { name, index, .. } => self.round_done(name, index),
             _ => unreachable!("the rest was looked at before"),
         }
     }

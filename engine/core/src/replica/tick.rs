@@ -31,6 +31,7 @@ impl Replica {
         self.draw_election_timeout();
         self.tick_silence();
         self.tick_transfers();
+        self.tick_asks();
         self.leave_joint_membership();
         self.watch_disk();
     }

@@ -31,6 +31,9 @@ pub struct Cluster {
     pub has_strays: bool,
     /// Raft's messages of this type to this node are lost.
     pub loses: Option<(u64, MessageType)>,
+    /// What was said of read rounds for others, and whether all of it is lost.
+    pub rounds_said: Vec<Envelope>,
+    pub loses_rounds: bool,
     /// How often the first part of a snapshot was sent, and the last one.
     pub first_parts: usize,
     pub first_part: Option<(Envelope, Chunk)>,
@@ -65,6 +68,8 @@ impl Cluster {
             stalled: BTreeSet::new(),
             has_strays: false,
             loses: None,
+            rounds_said: Vec::new(),
+            loses_rounds: false,
             first_parts: 0,
             first_part: None,
             now,
@@ -121,6 +126,9 @@ impl Cluster {
         let received = Envelope::decode(bytes).unwrap();
         assert_eq!(received, *message, "what is read is what was written");
         let is_lost = self.loses.is_some_and(|(to, kind)| received.to == to && is_of(&received, kind));
+        let is_of_rounds = matches!(received.body, Body::RoundAsk { .. } | Body::RoundDone { .. });
+        self.rounds_said.extend(is_of_rounds.then(|| received.clone()));
+        let is_lost = is_lost || (is_of_rounds && self.loses_rounds);
         let is_cut = self.cut.contains(&from) || self.cut.contains(&received.to) || is_lost;
         let stray = self.stray(&received);
         if let Some(to) = self.nodes.get_mut(&received.to).filter(|_| !is_cut) {

@@ -27,6 +27,8 @@ pub(crate) struct Steer<'a> {
     pub(crate) now_us: u64,
     /// Nodes that may serve.
     pub(crate) nodes: &'a [u64],
+    /// Nodes that may be read from: those, and who learns.
+    pub(crate) readers: &'a [u64],
     /// Nodes that can be connected to.
     pub(crate) running: &'a [u64],
     pub(crate) judges: &'a mut Checkers,
@@ -59,7 +61,9 @@ impl Workload {
             return Ok(None);
         }
         let client = self.jobs[job].client;
-        let node = self.targets[client];
+        let reads = matches!(asks[0], Ask::QueryReservation(_) | Ask::QueryProduct(_) | Ask::List(_));
+        let reader = *self.random.pick(steer.readers);
+        let node = if reads && self.random.chance(2, 3) { reader } else { self.targets[client] };
         // Whoever finds nobody to connect to has sent nothing.
         if !steer.running.contains(&node) {
             self.targets[client] = *self.random.pick(steer.nodes);

@@ -292,9 +292,11 @@ impl World {
     /// Lets clients do something with what they may see of the world.
     fn steer<T>(&mut self, what: impl FnOnce(&mut Workload, &mut Steer<'_>) -> T) -> T {
         let running = self.running();
+        let readers: Vec<u64> = self.members.1.nodes().collect();
         let mut steer = Steer {
             now_us: self.schedule.now_us(),
             nodes: &self.directory,
+            readers: &readers,
             running: &running,
             judges: &mut self.judges,
             coverage: &mut self.coverage,

@@ -11,7 +11,7 @@ use sluice_core::desk::{Caller, Desk, DeskLimits, Reply as DeskReply};
 use sluice_core::flight::Answers;
 use sluice_core::replica::disk::{Append, EntryKind, LogEntry, Members};
 use sluice_core::replica::peer::Identity;
-use sluice_core::replica::{Actions, Recovered, Replica, ReplicaConfig, StartError};
+use sluice_core::replica::{Actions, AskCounts, Recovered, Replica, ReplicaConfig, StartError};
 use sluice_core::session;
 use sluice_core::time::Moment;
 use sluice_protocol::{Kind, NodeId};
@@ -60,8 +60,9 @@ pub(crate) struct Process {
     /// Whether requests were in doubt when it was looked at last.
     pub(crate) had_doubts: bool,
     pub(crate) terms_led: Vec<u64>,
-    /// Digests that it had compared when it was looked at last.
+    /// Its digests and asks when it was looked at last.
     pub(crate) compared: u64,
+    pub(crate) asks: AskCounts,
     /// Frames that are not answered, and when they must be.
     pub(crate) open: BTreeMap<u64, u64>,
     pub(crate) turn_at_us: Option<u64>,
@@ -110,6 +111,7 @@ impl Process {
             had_doubts: false,
             terms_led: Vec::new(),
             compared: 0,
+            asks: AskCounts::default(),
             open: BTreeMap::new(),
             turn_at_us: None,
             look_at_us: None,

@@ -72,6 +72,16 @@ impl World {
             process.compared = status.digests.compared;
             self.coverage.hit(Path::Compared);
         }
+        let before = std::mem::replace(&mut process.asks, status.asks);
+        for (is_new, path) in [
+            (status.asks.answered > before.answered, Path::FollowerRead),
+            (status.asks.repeated > before.repeated, Path::AskRepeated),
+            (status.asks.redirected > before.redirected, Path::AskRedirected),
+        ] {
+            if is_new {
+                self.coverage.hit(path);
+            }
+        }
         if leads && process.terms_led.last() != Some(&status.term) {
             process.terms_led.push(status.term);
             self.coverage.hit(Path::Elected);

@@ -92,6 +92,20 @@ pub enum Body {
         /// Of the image that it was taken of.
         format: u8,
     },
+    /// Reads wait at the sender for a round of the receiver's, who leads.
+    RoundAsk {
+        /// What the sender calls it. Its process never uses a name again.
+        name: u64,
+    },
+    /// A round was started after the ask had arrived, and was confirmed.
+    RoundDone {
+        /// The receiver's nonce.
+        nonce: u64,
+        /// What the receiver calls it.
+        name: u64,
+        /// All that anybody could know of when the ask arrived is applied up to here.
+        index: u64,
+    },
 }
 
 /// What a process says of itself: what it found on its disk when it started.

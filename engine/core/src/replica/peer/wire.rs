@@ -184,6 +184,8 @@ impl Body {
             Self::Chunk(_) => 5,
             Self::ChunkAck { .. } => 6,
             Self::Digest { .. } => 7,
+            Self::RoundAsk { .. } => 8,
+            Self::RoundDone { .. } => 9,
         }
     }
 }
@@ -222,6 +224,8 @@ fn put_body(body: &Body, out: &mut Parts) {
             out.u64s(&[*index, *digest]);
             out.u8(*format);
         }
+        Body::RoundAsk { name } => out.u64(*name),
+        Body::RoundDone { nonce, name, index } => out.u64s(&[*nonce, *name, *index]),
     }
 }
 
@@ -246,6 +250,8 @@ fn get_body(kind: u8, reader: &mut Reader) -> Result<Body, WireError> {
         }
         6 => Body::ChunkAck { image: get_image(reader)?, have: reader.u64()? },
         7 => Body::Digest { index: reader.u64()?, digest: reader.u64()?, format: reader.u8()? },
+        8 => Body::RoundAsk { name: reader.u64()? },
+        9 => Body::RoundDone { nonce: reader.u64()?, name: reader.u64()?, index: reader.u64()? },
         _ => return Err(WireError::Damaged("no such kind")),
     })
 }
