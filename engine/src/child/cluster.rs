@@ -133,7 +133,9 @@ impl LocalCluster {
         let id = self.nodes.len() + 1;
         let (listen, peers) = (free_address()?, door.listen);
         let mut flags = vec!["--peer-listen".to_owned(), peers.to_string()];
-        flags.extend(["--peer-advertise".to_owned(), door.advertise.to_string()]);
+        if door.advertise != peers {
+            flags.extend(["--peer-advertise".to_owned(), door.advertise.to_string()]);
+        }
         flags.extend(launch.flags.iter().cloned());
         let node = Launch {
             binary: launch.binary.clone(),
