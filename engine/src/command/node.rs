@@ -17,6 +17,9 @@ use crate::peers::operator::{self, Answer, Ask, Cluster, Member};
 /// How long to wait before a question that may be asked again is.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long one node may take to say how it is, as long as others can be asked.
+const LOOK_MAX: Duration = Duration::from_secs(3);
+
 /// List, promote, remove and replace the nodes of a cluster, and choose its leader.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -142,7 +145,7 @@ impl Where {
         let mut at = 0;
         while let Some(address) = addresses.get(at).cloned() {
             at += 1;
-            match operator::ask(&address, &Ask::List, by) {
+            match operator::ask(&address, &Ask::List, by.min(Instant::now() + LOOK_MAX)) {
                 Ok(Answer::Listed(cluster)) if cluster.leader == cluster.node => return Ok(cluster),
                 Ok(Answer::Listed(cluster)) => {
                     let leader = cluster.members.iter().find(|member| member.leads);

@@ -1,6 +1,6 @@
 //! Both directions of one connection, once its greeting is over.
 //!
-//! Messages that wait are written together, without copying what they carry; messages that arrive are cut out of the
+//! Messages that wait are written together, without copying what they carry; long ones that arrive are cut out of the
 //! buffer they were read into. Deliberately not here: who connects, and when again.
 
 use std::future::poll_fn;

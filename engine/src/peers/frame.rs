@@ -36,6 +36,10 @@ const CHECKSUM_AT: usize = 12;
 /// Bytes of a body that is no message.
 const TEXT_LEN_MAX: usize = 256 * 1024;
 
+/// Bodies up to this length are copied out of the buffer that they were read into. What a message carries may stay for as
+/// long as the log in memory does, and would keep that whole buffer, for a few bytes of its own.
+const COPIED_LEN_MAX: usize = 32 * 1024;
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -161,7 +165,16 @@ pub(super) fn take(inbound: &mut BytesMut) -> Result<Option<Frame>, FrameError> 
         return Err(FrameError::Damaged("its checksum differs"));
     }
     inbound.advance(HEADER_LEN);
-    Ok(Some(Frame { kind, body: inbound.split_to(len).freeze() }))
+    Ok(Some(Frame { kind, body: cut(inbound, len) }))
+}
+
+fn cut(inbound: &mut BytesMut, len: usize) -> Bytes {
+    if len > COPIED_LEN_MAX {
+        return inbound.split_to(len).freeze();
+    }
+    let body = Bytes::copy_from_slice(&inbound[..len]);
+    inbound.advance(len);
+    body
 }
 
 #[cfg(test)]
@@ -187,6 +200,19 @@ mod tests {
         let second = take(&mut inbound).unwrap().unwrap();
         assert_eq!((second.kind, &second.body[..]), (Kind::Message, &b"abc"[..]));
         assert_eq!(take(&mut inbound), Ok(None));
+    }
+
+    #[test]
+    fn a_short_message_that_is_kept_does_not_keep_the_buffer() {
+        const ROOM: usize = 2 * COPIED_LEN_MAX;
+        for (len, is_free) in [(3, true), (COPIED_LEN_MAX, true), (COPIED_LEN_MAX + 1, false)] {
+            let mut inbound = BytesMut::with_capacity(ROOM);
+            inbound.extend_from_slice(&message_header(len));
+            inbound.resize(HEADER_LEN + len, 7);
+            let kept = take(&mut inbound).unwrap().unwrap();
+            assert_eq!(inbound.try_reclaim(ROOM), is_free, "{len}");
+            assert_eq!(kept.body, vec![7; len]);
+        }
     }
 
     #[test]

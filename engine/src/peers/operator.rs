@@ -17,6 +17,9 @@ use super::greeting::{Greeting, Purpose, Refusal};
 pub(crate) use super::book::Book;
 pub use crate::ops::members::{Cluster, Member};
 
+/// How long a node may take to be connected to and to say who it is, which no node that lives keeps anybody waiting for.
+const MEETING_MAX: Duration = Duration::from_secs(2);
+
 /// What an operator asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,24 +122,26 @@ pub(crate) struct Call {
     pub(crate) reply: oneshot::Sender<Answer>,
 }
 
-/// Asks the node at `address`, and nobody else.
+/// Asks the node at `address`, and nobody else. Whoever is not there, or stands still, is given up long before `by`: others
+/// may be asked in the time that is left.
 ///
 /// # Errors
 /// The system's, and [`io::ErrorKind::InvalidData`] if it does not answer as a node of this version does.
 pub fn ask(address: &str, ask: &Ask, by: Instant) -> io::Result<Answer> {
-    let left = || by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let mut stream = connect(address, left())?;
+    let mut patience = by.min(Instant::now() + MEETING_MAX);
+    let left = |by: Instant| by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let mut stream = connect(address, left(patience))?;
     let greeting = Greeting { purpose: Purpose::Operator, from: None, to: 0, book: Book::default() };
     let mut question = frame::text(Kind::Greeting, &greeting);
     question.extend_from_slice(&frame::text(Kind::Ask, ask));
-    stream.set_write_timeout(Some(left()))?;
+    stream.set_write_timeout(Some(left(patience)))?;
     stream.write_all(&question)?;
     let mut inbound = BytesMut::new();
     loop {
-        stream.set_read_timeout(Some(left()))?;
+        stream.set_read_timeout(Some(left(patience)))?;
         let frame = read(&mut stream, &mut inbound)?;
         match frame.kind {
-            Kind::Welcome => {}
+            Kind::Welcome => patience = by,
             Kind::Answer => return Ok(frame.read()?),
             Kind::Refusal => return Err(io::Error::other(frame.read::<Refusal>()?.why)),
             _ => return Err(io::Error::other("it answers, but not as a node does")),
@@ -145,21 +150,20 @@ pub fn ask(address: &str, ask: &Ask, by: Instant) -> io::Result<Answer> {
 }
 
 /// Asks one address after the other until the leader answers, wherever that is named to be. What may be asked again is,
-/// after a pause.
+/// after a pause. Whoever is named is asked once before the next address is: who named it may not know that it is gone.
 ///
 /// # Errors
 /// The last one met, if nobody who leads answered in time.
 pub fn ask_leader(addresses: &[String], question: &Ask, by: Instant, pause: Duration) -> io::Result<Answer> {
     let mut last = Err(io::Error::new(io::ErrorKind::InvalidInput, "no address was given"));
-    let mut named = None;
-    for turn in 0.. {
-        let Some(listed) = addresses.get(turn % addresses.len().max(1)) else { return last };
-        let address = named.take().unwrap_or_else(|| listed.clone());
-        last = ask(&address, question, by);
+    for listed in addresses.iter().cycle() {
+        last = ask(listed, question, by);
+        if let Ok(Answer::NotLeader { address: Some(leader), .. }) = &last
+            && leader != listed
+        {
+            last = ask(&leader.clone(), question, by);
+        }
         match &last {
-            Ok(Answer::NotLeader { address: Some(leader), .. }) if *leader != address => {
-                named = Some(leader.clone());
-            }
             Ok(Answer::NotLeader { .. } | Answer::Refused { retry: true, .. }) | Err(_) => {
                 thread::sleep(pause);
             }

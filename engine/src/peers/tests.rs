@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use sluice_core::replica::peer::Hello;
 
+use super::operator::{Answer, Ask};
 use super::*;
 
 const CLUSTER: ClusterId = ClusterId(7);
@@ -166,6 +167,29 @@ fn the_wrong_ones_are_told_so() {
     lost.peers.introduce();
     lost.trouble(3, "this is node 2, not node 3");
     [one, two, lost].into_iter().for_each(End::over);
+}
+
+#[test]
+fn an_operator_gets_past_whoever_stands_still_or_names_a_leader_that_has_gone() {
+    let [one, two] = [1, 2].map(|node| end(identity(node), &[]));
+    let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+    // It can be connected to, and says nothing.
+    let still = listener();
+    let gone = listener().local_addr().unwrap().to_string();
+    let addresses = [still.local_addr().unwrap(), one.post.address, two.post.address];
+    let addresses = addresses.map(|address| address.to_string());
+    let by = Instant::now() + PATIENCE;
+    let asking =
+        std::thread::spawn(move || operator::ask_leader(&addresses, &Ask::List, by, Duration::ZERO));
+    let call = wait("a question to the last", || {
+        if let Some(call) = one.post.take_call() {
+            call.reply.send(Answer::NotLeader { leader: 9, address: Some(gone.clone()) }).unwrap();
+        }
+        two.post.take_call()
+    });
+    call.reply.send(Answer::Transferring).unwrap();
+    assert_eq!(asking.join().unwrap().unwrap(), Answer::Transferring);
+    [one, two].into_iter().for_each(End::over);
 }
 
 #[test]
