@@ -38,7 +38,7 @@ const PRODUCTS: [Promise; 3] = [
 #[test]
 fn what_was_answered_before_a_kill_is_true_after_it() {
     run(async {
-        let mut rig = Rig::start(seed(), &FLAGS).await;
+        let rig = Rig::start(seed(), &FLAGS).await;
         let mut accounts = Vec::new();
         let mut refusals = 0;
         for cycle in 0..CYCLES {
