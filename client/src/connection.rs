@@ -137,9 +137,9 @@ impl Connection {
                 let server = Server { address: welcomed.address.clone(), node: welcomed.greeting.node };
                 self.health.is_failing(false);
                 self.health.is_at(Some(server.address.clone()));
-                let parting = self.serve(welcomed, &server).await;
+                let (parting, served) = self.serve(welcomed, &server).await;
                 self.health.is_at(None);
-                next = match self.part(&server, parting) {
+                next = match self.part(&server, parting, served) {
                     Ok(moved) => moved,
                     Err(Unwanted) => return,
                 };
@@ -190,7 +190,7 @@ impl Connection {
         greeted.ok()
     }
 
-    async fn serve(&mut self, welcomed: Welcomed, server: &Server) -> Parting {
+    async fn serve(&mut self, welcomed: Welcomed, server: &Server) -> (Parting, bool) {
         let Welcomed { wire, session, inbound, greeting, .. } = welcomed;
         let row_max = greeting.limits.items_of(LONGEST_ROW).expect("rows have items");
         self.health.row_max.store(row_max, Ordering::Relaxed);
@@ -209,7 +209,7 @@ impl Connection {
     }
 
     /// Notes for the next search why this server serves no more. Hands on the next connection if there is one.
-    fn part(&self, server: &Server, parting: Parting) -> Result<Option<Welcomed>, Unwanted> {
+    fn part(&self, server: &Server, parting: Parting, served: bool) -> Result<Option<Welcomed>, Unwanted> {
         let (trouble, leader, moved) = match parting {
             Parting::Unwanted => return Err(Unwanted),
             Parting::Moved(welcomed) => (Trouble::Io("it fell silent".to_owned()), None, Some(*welcomed)),
@@ -218,6 +218,9 @@ impl Connection {
         };
         if let Route::Leader = self.route {
             self.common.router.disappointed(&server.address, trouble);
+            if !served {
+                self.common.router.count_flap();
+            }
             if let Some(leader) = leader {
                 self.common.router.named(leader);
             }

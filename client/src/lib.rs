@@ -27,6 +27,10 @@
 //! - **Retries keep the id**, so that a lost reply cannot take units twice. A call that ends in doubt is resolved:
 //!   the server tells what became of the id, or makes sure that nothing ever will. Only if nobody can be asked in
 //!   time does the caller hear [`Error::Unresolved`], with the id to ask about.
+//! - **A cluster is one server.** Give the addresses of its nodes; calls go to whoever leads. When a leader dies, stops
+//!   or hangs, they wait for the next one within their deadline and reach it within a tenth of a second; what was
+//!   under way is sent again as a later attempt. A server of another cluster is never used. Reads can be spread
+//!   over all nodes: [`ReadFrom`].
 //! - **Calls pack themselves.** Whatever waits when the socket has room shares a frame; one call alone leaves at
 //!   once. There is no timer in between, and an idle client does nothing at all.
 //! - **Everything is bounded**: the queue, the frames in flight, the time a call may take.
@@ -37,12 +41,14 @@
 //! - [`Client`], [`Builder`]: what to call; the settings
 //! - [`Reserve`], [`StockChange`]: orders that carry their own id
 //! - [`outcome`]: final answers; [`view`]: what reads return
-//! - [`Error`]: no final answer, and what to do about it
+//! - [`Error`]: no final answer, and what to do about it; [`Tried`], [`Trouble`]: what was wrong with which server
 //! - [`IdGenerator`], [`fresh_id`]: where ids come from
 //!
-//! Inside, from caller to socket: `client` and `batch` (calls, in their callers' futures), `retry` (when to try
-//! again), `waiter` (the two ends of a call), `connection` (the task with the socket), `lanes` (calls by kind),
-//! `session` (bytes, without the socket), `router` (which server).
+//! Inside, from caller to socket: `client`, `batch` and `reads` (calls, in their callers' futures), `retry` (when to
+//! try again), `waiter` (the two ends of a call), `intake` and `lanes` (calls that wait, by kind), `connection` (the
+//! task behind a connection), `serve` (its life from welcome to end), `session` (bytes, without the socket),
+//! `vigil` (a leader that fell silent); and to find a server: `search` (who is asked, and when), `router` (what is
+//! known of the servers), `greet` and `dial` (one address).
 
 mod batch;
 mod builder;

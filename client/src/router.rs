@@ -42,8 +42,8 @@ struct State {
     named: Option<Address>,
     /// Where each node was, the last time it was heard of.
     nodes: Vec<Server>,
-    /// Connections and laps of a search since a leader last answered.
-    fruitless: u32,
+    /// Connections, since a leader last answered, that were made and were of no use.
+    flaps: u32,
     /// The last trouble with each address since a leader was found.
     tried: Vec<(Address, Trouble)>,
 }
@@ -57,7 +57,7 @@ impl Router {
             leader: None,
             named: None,
             nodes: Vec::new(),
-            fruitless: 0,
+            flaps: 0,
             tried: Vec::new(),
         };
         Self { state: Mutex::new(state), found: watch::Sender::new(0), search: Turn::new(()) }
@@ -109,8 +109,6 @@ impl Router {
         let mut state = self.lock();
         state.tried.clear();
         state.named = None;
-        // Until it answers.
-        state.fruitless = state.fruitless.saturating_add(1);
         let news = state.leader.as_ref() != Some(&server);
         if let Some(at) = state.addresses.iter().position(|address| *address == server.address) {
             state.first = at;
@@ -160,21 +158,20 @@ impl Router {
         self.lock().tried.iter().map(told).collect()
     }
 
-    /// A lap of a search came to nothing. Returns how many attempts in a row did before.
-    pub(crate) fn count_fruitless(&self) -> u32 {
+    /// A connection was made and of no use.
+    pub(crate) fn count_flap(&self) {
         let mut state = self.lock();
-        state.fruitless = state.fruitless.saturating_add(1);
-        state.fruitless - 1
+        state.flaps = state.flaps.saturating_add(1);
     }
 
-    /// How many attempts in a row came to nothing, as far as is known.
-    pub(crate) fn fruitless(&self) -> u32 {
-        self.lock().fruitless
+    /// How many in a row were of no use.
+    pub(crate) fn flaps(&self) -> u32 {
+        self.lock().flaps
     }
 
     /// A leader answers.
     pub(crate) fn served(&self) {
-        self.lock().fruitless = 0;
+        self.lock().flaps = 0;
     }
 
     /// Waits until nobody else of this client searches.

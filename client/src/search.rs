@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::connection::Common;
 use crate::greet::{Welcomed, greet};
@@ -41,17 +41,29 @@ pub(crate) struct Hopeless;
 /// Looks for a server that leads, and is not the one to avoid, until there is one.
 pub(crate) async fn find_leader(common: &Common, avoid: Option<&Server>) -> Result<Welcomed, Hopeless> {
     let router = &common.router;
-    loop {
-        if let Some(known) = router.leader(avoid) {
-            let greeted = greet(common, known.clone(), KNOWN_TIME).await;
-            if let Heard::Leader(welcomed) = hear(router, &known, greeted, avoid) {
-                return Ok(*welcomed);
-            }
-        }
-        let _turn = router.search().await;
-        if router.leader(avoid).is_none() {
-            return Search::new(common, avoid).run().await;
-        }
+    if router.flaps() == 0
+        && let Some(welcomed) = ask_known(common, avoid).await
+    {
+        return Ok(welcomed);
+    }
+    let _turn = router.search().await;
+    // A server that welcomes and then does not serve is asked no more often than one that refuses.
+    if let Some(before) = router.flaps().checked_sub(1) {
+        sleep(connect_pause(before, &common.jitter)).await;
+    }
+    match ask_known(common, avoid).await {
+        Some(welcomed) => Ok(welcomed),
+        None => Search::new(common, avoid).run().await,
+    }
+}
+
+/// Asks the leader that others found, if it is known.
+async fn ask_known(common: &Common, avoid: Option<&Server>) -> Option<Welcomed> {
+    let known = common.router.leader(avoid)?;
+    let greeted = greet(common, known.clone(), KNOWN_TIME).await;
+    match hear(&common.router, &known, greeted, avoid) {
+        Heard::Leader(welcomed) => Some(*welcomed),
+        Heard::Follower(_) | Heard::Nothing => None,
     }
 }
 
@@ -107,16 +119,14 @@ struct Search<'a> {
     named: Option<Address>,
     /// Whether anybody answered in this lap.
     answered: bool,
+    /// Laps in which nobody did.
+    fruitless: u32,
     /// When the next one is asked, whatever those under way do.
     next_at: Instant,
 }
 
 impl<'a> Search<'a> {
     fn new(common: &'a Common, avoid: Option<&'a Server>) -> Self {
-        let pause = match common.router.fruitless() {
-            0 => Duration::ZERO,
-            before => connect_pause(before - 1, &common.jitter),
-        };
         Self {
             common,
             avoid,
@@ -125,7 +135,8 @@ impl<'a> Search<'a> {
             asked: Vec::new(),
             named: None,
             answered: false,
-            next_at: Instant::now() + pause,
+            fruitless: 0,
+            next_at: Instant::now(),
         }
     }
 
@@ -138,7 +149,7 @@ impl<'a> Search<'a> {
                         Heard::Leader(welcomed) => return Ok(*welcomed),
                         Heard::Follower(leader) => self.follow(leader),
                         Heard::Nothing if self.common.router.is_hopeless() => {
-                            self.common.router.count_fruitless();
+                            self.common.router.count_flap();
                             return Err(Hopeless);
                         }
                         Heard::Nothing => self.pass_over(&address),
@@ -152,7 +163,7 @@ impl<'a> Search<'a> {
         let now = Instant::now();
         self.next_at = now + HEDGE;
         let Some(address) = self.lap.pop_front() else { return self.begin_lap(now) };
-        let time = GREET_TIME * (1 + self.common.router.fruitless()).min(GREET_TIMES_MAX);
+        let time = GREET_TIME * (1 + self.fruitless).min(GREET_TIMES_MAX);
         self.asked.push(address.clone());
         self.under_way.push((address.clone(), Box::pin(greet(self.common, address, time))));
     }
@@ -166,10 +177,11 @@ impl<'a> Search<'a> {
             return;
         }
         // Between those who answer there was a pause each.
-        self.next_at = match self.answered {
-            true => now,
-            false => now + connect_pause(self.common.router.count_fruitless(), &self.common.jitter),
-        };
+        self.next_at = now;
+        if !self.answered {
+            self.next_at += connect_pause(self.fruitless, &self.common.jitter);
+            self.fruitless += 1;
+        }
         (self.answered, self.named) = (false, None);
     }
 

@@ -45,6 +45,7 @@ pub(crate) struct Service {
     /// Whether a server that does not lead is of no use.
     needs_leader: bool,
     leave_by: Option<Instant>,
+    /// Whether the server ever answered anything else than that it does not lead.
     served: bool,
 }
 
@@ -62,9 +63,14 @@ impl Service {
         }
     }
 
-    /// Runs until there is a reason to part. Whoever waits for a reply then is told so by the session's end.
-    /// `served` is called when the server first answers something else than that it does not lead.
-    pub(crate) async fn run(mut self, wire: Wire, intake: &mut Intake, served: impl Fn()) -> Parting {
+    /// Runs until there is a reason to part; whether the server was of use comes with it. `served` is called
+    /// when it first is. Whoever waits for a reply in the end is told so by the session's.
+    pub(crate) async fn run(mut self, wire: Wire, intake: &mut Intake, served: impl Fn()) -> (Parting, bool) {
+        let parting = self.serve(wire, intake, served).await;
+        (parting, self.served)
+    }
+
+    async fn serve(&mut self, wire: Wire, intake: &mut Intake, served: impl Fn()) -> Parting {
         let Wire { mut reader, mut writer } = wire;
         let alarm = sleep_until(Instant::now());
         tokio::pin!(alarm);

@@ -23,6 +23,9 @@ use crate::{Builder, Client, Error, ReserveOutcome, Terms};
 /// Where the nodes are; node 1 is the first.
 pub(super) const ADDRESSES: [&str; 3] = ["a:7400", "b:7400", "c:7400"];
 
+/// Attempts to connect to one node that no test comes near.
+const DIALS_MAX: usize = 10_000;
+
 /// Bytes on their way in one direction.
 const PIPE: usize = 256 * 1024;
 
@@ -49,8 +52,10 @@ pub(super) enum Way {
     Slow,
     /// Nothing is admitted, everything is told to wait this long, milliseconds.
     Busy(u32),
-    /// It is told that nobody leads, whatever the welcome says.
+    /// It says that nobody leads, whatever its welcome says.
     Shut,
+    /// It reads, and says otherwise that nobody leads.
+    OnlyReads,
 }
 
 #[derive(Debug)]
@@ -171,8 +176,11 @@ impl Node {
         }
     }
 
+    /// A client that dials for ever at one moment would never let the clock go on.
     fn dialled(&self) -> Door {
-        self.dialled.lock().unwrap().push(Instant::now());
+        let mut dialled = self.dialled.lock().unwrap();
+        dialled.push(Instant::now());
+        assert!(dialled.len() < DIALS_MAX, "{} dials: the client hammers", dialled.len());
         *self.door.lock().unwrap()
     }
 
@@ -235,7 +243,8 @@ impl Mind {
         let act = match way {
             Way::Busy(retry_after_ms) => all(request, Answer::busy(retry_after_ms)),
             Way::Shut => all(request, Answer::not_leader(0)),
-            Way::Reads if is_read(request.kind()) => all(request, Answer::done(AT, 0)),
+            Way::Reads | Way::OnlyReads if is_read(request.kind()) => all(request, Answer::done(AT, 0)),
+            Way::OnlyReads => all(request, Answer::not_leader(0)),
             _ if leader != self.id => all(request, Answer::not_leader(leader)),
             _ if is_read(request.kind()) => all(request, Answer::done(AT, 0)),
             _ => request.reply(&self.book.lock().unwrap().answer(request)),

@@ -170,6 +170,23 @@ async fn a_silent_leader_that_nobody_replaced_keeps_its_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_leader_is_not_mistaken_for_its_successor_under_another_name() {
+    let cluster = Cluster::new();
+    let client = cluster.connect(Client::builder()).await;
+    // The second and the third address lead to the first node, too.
+    for id in [2, 3] {
+        cluster.node(id).manner().node = 1;
+        cluster.node(id).manner().leader = 1;
+    }
+    cluster.node(1).stop();
+    let call = begin(&client, 1).await;
+    sleep(Duration::from_millis(600)).await;
+    cluster.node(1).go_on();
+    assert!(!reserved(call.await.unwrap()));
+    assert_eq!([1, 2, 3].map(|id| cluster.node(id).attempts().len()), [1, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rolling_restart_fails_no_call() {
     for last_words in [Way::Proper, Way::Shut, Way::Busy(5), Way::Busy(300)] {
         let cluster = Cluster::new();

@@ -106,6 +106,7 @@ async fn while_nobody_leads_the_nodes_are_asked_often_and_not_too_often() {
         for _ in 0..connections {
             client.ping().await.unwrap();
         }
+        sleep(Duration::from_secs(1)).await;
         cluster.node(1).kill().await;
         cluster.crown(0);
         let calls: Vec<_> = (0..100)
@@ -152,24 +153,43 @@ async fn while_nobody_answers_it_is_tried_ever_more_slowly_up_to_a_tenth_of_a_se
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_does_not_lead_yet_is_not_hammered() {
-    let cluster = Cluster::new();
-    cluster.node(1).way(Way::Shut);
-    let client = cluster.connect(Client::builder()).await;
-    let calls: Vec<_> = (0..50)
-        .map(|user| {
-            let client = client.clone();
-            tokio::spawn(async move { client.reserve(7, user, 1).await })
-        })
-        .collect();
-    let from = Instant::now();
-    sleep(Duration::from_millis(500)).await;
-    let dials = cluster.dials_between(from, Instant::now());
-    assert!((5..=60).contains(&dials), "{dials} dials in half a second");
-    cluster.node(1).way(Way::Proper);
-    sleep(Duration::from_millis(150)).await;
-    assert_eq!(cluster.book().held(), 50);
-    for call in calls {
-        reserved(call.await.unwrap());
+    for way in [Way::Shut, Way::OnlyReads] {
+        for connections in [1, 2, 16] {
+            let cluster = Cluster::new();
+            cluster.node(1).way(way);
+            let builder = Client::builder().connections(connections).deadline(Duration::from_secs(5));
+            let client = cluster.connect(builder).await;
+            let calls: Vec<_> = (0..50)
+                .map(|user| {
+                    let client = client.clone();
+                    tokio::spawn(async move { client.reserve(7, user, 1).await })
+                })
+                .collect();
+            let from = Instant::now();
+            // Reads beside them, all the time: so a connection is of use for a moment.
+            let readers: Vec<_> = (0..20)
+                .map(|_| {
+                    let client = client.with_deadline(Duration::from_millis(10));
+                    tokio::spawn(async move {
+                        loop {
+                            let _ = client.product(7).await;
+                            sleep(Duration::from_millis(1)).await;
+                        }
+                    })
+                })
+                .collect();
+            sleep(Duration::from_millis(500)).await;
+            readers.iter().for_each(|reader| reader.abort());
+            let what = format!("{way:?}, {connections} connections");
+            let dials = cluster.dials_between(from, Instant::now());
+            assert!((5..=60).contains(&dials), "{what}: {dials} dials in half a second");
+            cluster.node(1).way(Way::Proper);
+            sleep(2 * TENTH).await;
+            assert_eq!(cluster.book().held(), 50, "{what}");
+            for call in calls {
+                reserved(call.await.unwrap());
+            }
+        }
     }
 }
 
@@ -242,6 +262,7 @@ async fn a_leader_that_steps_down_and_knows_its_successor_is_left_for_it() {
     assert!(!reserved(client.reserve(7, 1, 1).await));
     cluster.crown(1);
     assert!(!reserved(client.reserve(7, 2, 1).await));
+    sleep(Duration::from_secs(1)).await;
     let dials = cluster.dials();
     let began = Instant::now();
     cluster.crown(3);

@@ -6,6 +6,7 @@
 //! - `failing_over`: leaders die, hang, stop, and the calls under way
 //! - `reading`: reads by any server
 //! - `ending`: deadlines and errors, whatever the servers do
+//! - `storm`: all of it at random
 
 mod cluster;
 mod ending;
@@ -14,3 +15,4 @@ mod failing_over;
 mod fake;
 mod finding;
 mod reading;
+mod storm;
