@@ -37,6 +37,15 @@ pub struct ClusterLaunch {
     pub patience: Duration,
 }
 
+/// Where peers get to a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// Where the node listens for them.
+    pub listen: SocketAddr,
+    /// Where it tells them to come; somebody there passes on what they say.
+    pub advertise: SocketAddr,
+}
+
 /// One of its nodes.
 #[derive(Debug)]
 pub struct Node {
@@ -85,9 +94,20 @@ impl LocalCluster {
     /// # Errors
     /// [`LaunchError`].
     pub async fn start(launch: &ClusterLaunch) -> Result<Self, LaunchError> {
+        Self::start_at(launch, &[]).await
+    }
+
+    /// The same, where the first nodes have doors that their peers are to come through.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub async fn start_at(launch: &ClusterLaunch, doors: &[Door]) -> Result<Self, LaunchError> {
         let mut cluster = Self { nodes: Vec::new(), patience: launch.patience };
-        for _ in 0..launch.nodes {
-            cluster.add(launch).await?;
+        for nth in 0..launch.nodes {
+            match doors.get(nth) {
+                Some(door) => cluster.add_at(launch, door).await?,
+                None => cluster.add(launch).await?,
+            };
         }
         for id in 2..=launch.nodes as u64 {
             cluster.operate(Ask::Promote { node: id }).await?;
@@ -101,9 +121,21 @@ impl LocalCluster {
     /// # Errors
     /// [`LaunchError`].
     pub async fn add(&mut self, launch: &ClusterLaunch) -> Result<u64, LaunchError> {
+        let peers = free_address()?;
+        self.add_at(launch, &Door { listen: peers, advertise: peers }).await
+    }
+
+    /// The same, with a door of its own.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub async fn add_at(&mut self, launch: &ClusterLaunch, door: &Door) -> Result<u64, LaunchError> {
         let id = self.nodes.len() + 1;
-        let (listen, peers) = (free_address()?, free_address()?);
+        let (listen, peers) = (free_address()?, door.listen);
         let mut flags = vec!["--peer-listen".to_owned(), peers.to_string()];
+        if door.advertise != peers {
+            flags.extend(["--peer-advertise".to_owned(), door.advertise.to_string()]);
+        }
         flags.extend(launch.flags.iter().cloned());
         let node = Launch {
             binary: launch.binary.clone(),

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sluice_engine::audit::Account;
-use sluice_engine::child::cluster::{ClusterLaunch, LocalCluster};
+use sluice_engine::child::cluster::{ClusterLaunch, Door, LocalCluster};
 use sluice_engine::peers::operator::{Ask, Cluster};
 
 use super::{PATIENCE, Shop, snapshots_in, with_common};
@@ -44,11 +44,11 @@ impl Deref for ClusterRig {
 impl ClusterRig {
     /// A new cluster of three.
     pub async fn start(seed: u64, flags: &[&str]) -> Self {
-        Self::start_with(seed, flags, |_| {}).await
+        Self::start_at(seed, flags, &[]).await
     }
 
-    /// The same, of a launch that is changed before.
-    pub async fn start_with(seed: u64, flags: &[&str], change: impl FnOnce(&mut ClusterLaunch)) -> Self {
+    /// The same, behind these doors.
+    pub async fn start_at(seed: u64, flags: &[&str], doors: &[Door]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut launch = ClusterLaunch {
             binary: env!("CARGO_BIN_EXE_sluice").into(),
@@ -59,10 +59,9 @@ impl ClusterRig {
             patience: PATIENCE,
         };
         launch.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        change(&mut launch);
         let logs: Vec<PathBuf> = (1..=launch.nodes).map(|id| dir.path().join(format!("n{id}.log"))).collect();
         let mut shop = Shop::new(seed, logs, LINES);
-        let cluster = LocalCluster::start(&launch).await;
+        let cluster = LocalCluster::start_at(&launch, doors).await;
         let cluster = cluster.unwrap_or_else(|error| panic!("{error}\n{}", shop.words()));
         shop.url = cluster.url();
         Self { dir, shop, cluster, launch }

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod command;
 pub mod crowd;
 pub mod rival;
+pub mod roads;
 pub mod shop;
 pub mod steady;
 

@@ -102,7 +102,8 @@ impl Steady {
             self.decide(ticket).await;
         }
         if self.dice.below(8) == 0 {
-            if !matches!(self.witness.client().product(product).await, Ok(Some(_))) {
+            let read = self.witness.client().product(product).await;
+            if !matches!(read, Ok(Some(_))) {
                 self.failed.borrow_mut().push("product");
             }
         }
