@@ -87,7 +87,7 @@ fn a_stop_under_load_keeps_everything_and_exits_with_0() {
 #[test]
 fn a_second_process_on_the_data_of_a_busy_one_is_refused_and_does_no_harm() {
     run(async {
-        let mut rig = Rig::start(seed(), &FLAGS).await;
+        let rig = Rig::start(seed(), &FLAGS).await;
         let load = rig.under_load(&PRODUCTS).await;
         load.crowd.answers(ANSWERS_AFTER).await;
         let log = rig.dir.path().join("second");
