@@ -101,9 +101,11 @@ impl Steady {
         if said.is_some_and(Said::is_held) {
             self.decide(ticket).await;
         }
-        let looks = self.dice.below(8) == 0;
-        if looks && !matches!(self.witness.client().product(product).await, Ok(Some(_))) {
-            self.failed.borrow_mut().push("product");
+        if self.dice.below(8) == 0 {
+            let read = self.witness.client().product(product).await;
+            if !matches!(read, Ok(Some(_))) {
+                self.failed.borrow_mut().push("product");
+            }
         }
         if self.dice.below(16) == 0 {
             let (_, said) = self.witness.restock(product, 1).await;
