@@ -1,7 +1,7 @@
 //! A node that was away while a lot of log was written: it gets the log.
 //!
-//! The log is made of the same reservations asked for again and again, as by somebody who tries again: each is decided in
-//! the log, and memory does not grow with it. Deliberately not here: snapshots, which are kept from being taken.
+//! The log is made of the same reservations asked for again and again, as by somebody who tries again: each is decided
+//! in the log, and memory does not grow with it. Deliberately not here: snapshots, which are kept from being taken.
 
 use std::time::Instant;
 

@@ -1,9 +1,9 @@
 //! `sluice-bench catch-up`: a node that lacks much gets it, while the others sell on.
 //!
-//! Two ways: the log, to a node that was away while a lot of it was written ([`behind`]), and a snapshot, to a node that is
-//! new when the log no longer reaches back ([`newcomer`]). Both under the same steady load ([`steady`]), which shows what
-//! the others' buyers notice of it: the longest time without an answer, and how much less is answered. Deliberately not
-//! here: whether the node then has everything; the tests of clusters see to that.
+//! Two ways: the log, to a node that was away while a lot of it was written ([`behind`]), and a snapshot, to a node
+//! that is new when the log no longer reaches back ([`newcomer`]). Both under the same steady load ([`steady`]), which
+//! shows what the others' buyers notice of it: the longest time without an answer, and how much less is answered.
+//! Deliberately not here: whether the node then has everything; the tests of clusters see to that.
 
 pub mod behind;
 pub mod newcomer;

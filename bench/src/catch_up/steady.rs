@@ -1,7 +1,8 @@
 //! A steady load on a thread of its own, for as long as something else takes, and what its buyers notice.
 //!
-//! Made of windows of a second, one right behind the other: the driver measures for a time that is known beforehand. The
-//! longest time without a yes is taken over all of them, the seams included. Deliberately not here: what else happens.
+//! Made of windows of a second, one right behind the other: the driver measures for a time that is known beforehand.
+//! The longest time without a yes is taken over all of them, the seams included. Deliberately not here: what else
+//! happens.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
