@@ -26,6 +26,8 @@ pub struct Behind {
     pub restart_seconds: f64,
     /// From then until it has all that was committed a moment before.
     pub catch_up_seconds: f64,
+    /// Who led before, and who after.
+    pub led: [u64; 2],
     /// With the node away.
     pub before: Seen,
     /// While it catches up.
@@ -57,10 +59,12 @@ impl CatchUpArgs {
         let restart_seconds = began.elapsed().as_secs_f64();
         let caught_up = cluster.caught_up(away)?;
         let (meanwhile, _) = steady.finish()?;
+        let led = [leader, cluster.leader()?];
         Ok(Behind {
             log_bytes,
             restart_seconds,
             catch_up_seconds: caught_up.as_secs_f64(),
+            led,
             before,
             meanwhile,
         })

@@ -152,11 +152,15 @@ fn tell(report: &Report<'_>) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let seen = |name: &str, seen: &Seen| {
         format!(
-            "    {name:<10} {:>9.0}/s   p99 {:>7.1} ms   longest wait {:>7.1} ms   longest time without a yes {:>7.1} ms\n",
+            "    {name:<10} {:>9.0}/s   p99 {:>7.1} ms   longest wait {:>7.1} ms   longest without a yes {:>7.1} ms   \
+             busy {}, other {}, lost {}\n",
             seen.rate,
             seen.latency.p99_us / 1e3,
             seen.latency.max_us / 1e3,
-            seen.longest_gap_ms
+            seen.longest_gap_ms,
+            seen.busy,
+            seen.other,
+            seen.lost
         )
     };
     format!(
