@@ -1,7 +1,7 @@
 //! The measurements of clusters, on real processes, small: they end, report what they promise, and no answer is wrong.
 //!
-//! Relies on the server's binary being built beside this package's, as `cargo test --workspace` does. Deliberately not here:
-//! how fast anything is.
+//! Relies on the server's binary being built beside this package's, as `cargo test --workspace` does. Deliberately not
+//! here: how fast anything is.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 

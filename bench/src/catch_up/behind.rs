@@ -1,7 +1,7 @@
 //! A node that was away while a lot of log was written: it gets the log.
 //!
-//! The log is made of the same reservations asked for again and again, as by somebody who tries again: each is decided in
-//! the log, and memory does not grow with it. Deliberately not here: snapshots, which are kept from being taken.
+//! The log is made of the same reservations asked for again and again, as by somebody who tries again: each is decided
+//! in the log, and memory does not grow with it. Deliberately not here: snapshots, which are kept from being taken.
 
 use std::time::Instant;
 
@@ -26,6 +26,8 @@ pub struct Behind {
     pub restart_seconds: f64,
     /// From then until it has all that was committed a moment before.
     pub catch_up_seconds: f64,
+    /// Who led before, and who after.
+    pub led: [u64; 2],
     /// With the node away.
     pub before: Seen,
     /// While it catches up.
@@ -57,10 +59,12 @@ impl CatchUpArgs {
         let restart_seconds = began.elapsed().as_secs_f64();
         let caught_up = cluster.caught_up(away)?;
         let (meanwhile, _) = steady.finish()?;
+        let led = [leader, cluster.leader()?];
         Ok(Behind {
             log_bytes,
             restart_seconds,
             catch_up_seconds: caught_up.as_secs_f64(),
+            led,
             before,
             meanwhile,
         })

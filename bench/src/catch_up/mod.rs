@@ -1,9 +1,9 @@
 //! `sluice-bench catch-up`: a node that lacks much gets it, while the others sell on.
 //!
-//! Two ways: the log, to a node that was away while a lot of it was written ([`behind`]), and a snapshot, to a node that is
-//! new when the log no longer reaches back ([`newcomer`]). Both under the same steady load ([`steady`]), which shows what
-//! the others' buyers notice of it: the longest time without an answer, and how much less is answered. Deliberately not
-//! here: whether the node then has everything; the tests of clusters see to that.
+//! Two ways: the log, to a node that was away while a lot of it was written ([`behind`]), and a snapshot, to a node
+//! that is new when the log no longer reaches back ([`newcomer`]). Both under the same steady load ([`steady`]), which
+//! shows what the others' buyers notice of it: the longest time without an answer, and how much less is answered.
+//! Deliberately not here: whether the node then has everything; the tests of clusters see to that.
 
 pub mod behind;
 pub mod newcomer;
@@ -152,11 +152,15 @@ fn tell(report: &Report<'_>) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let seen = |name: &str, seen: &Seen| {
         format!(
-            "    {name:<10} {:>9.0}/s   p99 {:>7.1} ms   longest wait {:>7.1} ms   longest time without a yes {:>7.1} ms\n",
+            "    {name:<10} {:>9.0}/s   p99 {:>7.1} ms   longest wait {:>7.1} ms   longest without a yes {:>7.1} ms   \
+             busy {}, other {}, lost {}\n",
             seen.rate,
             seen.latency.p99_us / 1e3,
             seen.latency.max_us / 1e3,
-            seen.longest_gap_ms
+            seen.longest_gap_ms,
+            seen.busy,
+            seen.other,
+            seen.lost
         )
     };
     format!(

@@ -1,7 +1,8 @@
 //! A steady load on a thread of its own, for as long as something else takes, and what its buyers notice.
 //!
-//! Made of windows of a second, one right behind the other: the driver measures for a time that is known beforehand. The
-//! longest time without a yes is taken over all of them, the seams included. Deliberately not here: what else happens.
+//! Made of windows of a second, one right behind the other: the driver measures for a time that is known beforehand.
+//! The longest time without a yes is taken over all of them, the seams included. Deliberately not here: what else
+//! happens.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -35,7 +36,12 @@ pub struct Seen {
     pub latency: Quantiles,
     /// The longest time without a yes, milliseconds.
     pub longest_gap_ms: f64,
-    /// Requests that were no outcomes, or found no room, or no answer.
+    /// Requests that heard `Busy`, and those that heard something else which is no outcome: that this node does not lead
+    /// any more.
+    pub busy: u64,
+    /// See above.
+    pub other: u64,
+    /// Requests that found no room, or no answer.
     pub lost: u64,
 }
 
@@ -83,13 +89,15 @@ fn run(
     };
     let mut watched = Watched { speech, last: Instant::now(), longest: Duration::ZERO };
     let mut latency = Histogram::<u64>::new(3).expect("three digits can be kept");
-    let (mut seconds, mut settled, mut lost) = (0.0, 0, 0);
+    let (mut seconds, mut settled, mut busy, mut other, mut lost) = (0.0, 0, 0, 0, 0);
     for _ in 0..WINDOWS_MAX {
         let measured = drive(&mut watched, address, &plan, None, &mut |_| {})?;
         latency.add(&measured.histogram).expect("it grows with what it is given");
         seconds += measured.seconds;
         settled += measured.answers.settled();
-        lost += measured.answers.busy + measured.answers.other + measured.unsent + measured.unanswered;
+        busy += measured.answers.busy;
+        other += measured.answers.other;
+        lost += measured.unsent + measured.unanswered;
         if over.load(Ordering::Relaxed) {
             break;
         }
@@ -99,6 +107,8 @@ fn run(
         rate: settled as f64 / seconds,
         latency: Quantiles::of(&latency),
         longest_gap_ms: watched.longest.as_secs_f64() * 1e3,
+        busy,
+        other,
         lost,
     };
     Ok((seen, watched.speech))

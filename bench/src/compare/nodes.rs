@@ -1,9 +1,9 @@
 //! `sluice-bench compare nodes`: what a majority costs. One process and a cluster of them on the same machine, in turns,
 //! under the same load.
 //!
-//! Each measurement has a cluster of its own, started empty. The load goes to the leader, packed, as much as it takes; so
-//! the latencies of these rows tell how full the queues are. Those of the rows at an equal load are latencies. What each
-//! thread used is read from the system before and behind the time measured. Deliberately not here: failures.
+//! Each measurement has a cluster of its own, started empty. The load goes to the leader, packed, as much as it takes;
+//! so the latencies of these rows tell how full the queues are. Those of the rows at an equal load are latencies. What
+//! each thread used is read from the system before and behind the time measured. Deliberately not here: failures.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,12 +1,12 @@
 //! `sluice-bench failover`: how long nobody can buy when whoever leads is killed, and whether anybody was told something
 //! wrong.
 //!
-//! A cluster of processes under a steady load through the client crate. Each round kills the leader with SIGKILL and takes
-//! two times from there: to the first reservation that a buyer asked for when it was dead and that was granted
-//! ([`buyers`]), and to the first one on a connection that was open to the next leader all the time ([`probe`]), which is
-//! the servers' share of it. Then the dead one is started again and catches up while few buy, and all rest for a random
-//! while under the whole load. At the end every answer is held against the books. Deliberately not here: losses of power,
-//! and networks that part; other tests see to those.
+//! A cluster of processes under a steady load through the client crate. Each round kills the leader with SIGKILL and
+//! takes two times from there: to the first reservation that a buyer asked for when it was dead and that was granted
+//! ([`buyers`]), and to the first one on a connection that was open to the next leader all the time ([`probe`]), which
+//! is the servers' share of it. Then the dead one is started again and catches up while few buy, and all rest for a
+//! random while under the whole load. At the end every answer is held against the books. Deliberately not here: losses
+//! of power, and networks that part; other tests see to those.
 
 pub mod buyers;
 pub mod probe;

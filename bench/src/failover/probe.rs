@@ -1,5 +1,5 @@
-//! One connection to each node that stays, open before the leader dies, on which one reservation after the other is asked
-//! for until one is granted.
+//! One connection to each node that stays, open before the leader dies, on which one reservation after the other is
+//! asked for until one is granted.
 //!
 //! It shows when the servers sell on, whatever clients do. Deliberately not here: the client crate.
 

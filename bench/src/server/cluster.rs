@@ -19,6 +19,9 @@ use crate::process::Process;
 /// How long any step of a node's life may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a node may take to get what it lacks.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(600);
+
 /// See the module. The processes end with it, and their data goes.
 #[derive(Debug)]
 pub struct SluiceCluster {
@@ -124,6 +127,6 @@ impl SluiceCluster {
     /// # Errors
     /// If it does not get there in time.
     pub fn caught_up(&self, id: u64) -> Result<Duration, LaunchError> {
-        self.runtime.block_on(View::caught_up(self.cluster.peers(), PATIENCE, id))
+        self.runtime.block_on(View::caught_up(self.cluster.peers(), CATCH_UP_PATIENCE, id))
     }
 }

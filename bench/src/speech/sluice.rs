@@ -58,8 +58,8 @@ impl SluiceSpeech {
         }
     }
 
-    /// From now on asks for what it has asked for so far, again and again, under the same ids: as somebody does who lost
-    /// the answers.
+    /// From now on asks for what it has asked for so far, again and again, under the same ids: as somebody does who
+    /// lost the answers.
     pub fn repeat(&mut self) {
         self.repeated = Some(self.next);
     }
