@@ -18,6 +18,8 @@ impl Replica {
     /// One tick of raft's clock.
     pub fn tick(&mut self) {
         self.acquaintances.tick();
+        // Whoever was removed meanwhile may be gone for good, and will never welcome anybody.
+        self.strangers.retain(|node| self.members.contains(*node));
         for node in self.strangers.clone() {
             self.say_hello(node);
         }
