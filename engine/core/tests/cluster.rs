@@ -116,6 +116,24 @@ fn members_come_learn_vote_and_go_for_good() {
 }
 
 #[test]
+fn no_change_leaves_too_few_who_answer_and_nobody_who_is_down_is_to_lead() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let leader = cluster.leader();
+    let [well, down] = [1, 2, 3].into_iter().filter(|node| *node != leader).collect::<Vec<_>>()[..] else {
+        unreachable!("there are three nodes")
+    };
+    cluster.kill(down);
+    cluster.pass(20);
+    assert_eq!(cluster.change(1, Change::Remove { node: well }), Err(ChangeError::NoQuorum));
+    let transferred = cluster.at(leader).replica.transfer_leadership(down);
+    assert_eq!(transferred, Err(ChangeError::Silent));
+    assert_eq!(cluster.reserve(leader, 1).status(), Some(Status::Reserved), "nothing is held up");
+    cluster.change(2, Change::Remove { node: down }).unwrap();
+    assert_eq!(cluster.reserve(leader, 2).status(), Some(Status::Reserved));
+}
+
+#[test]
 fn whoever_does_not_answer_does_not_become_a_voter() {
     let mut cluster = Cluster::new(1, u64::MAX);
     cluster.put(1, 10);
