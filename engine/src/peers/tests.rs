@@ -128,7 +128,7 @@ fn whoever_is_met_is_remembered_and_passed_on() {
     wait("word of the first", || three.post.entry(1));
     one.peers.introduce();
     one.connected(3);
-    assert_eq!(Book::load(&one.post.data), one.post.book());
+    wait("what is known on disk", || (Book::load(&one.post.data) == one.post.book()).then_some(()));
     [one, two, three].into_iter().for_each(End::over);
 }
 
