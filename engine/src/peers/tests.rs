@@ -214,8 +214,7 @@ fn an_operator_gets_past_whoever_stands_still_or_names_a_leader_that_has_gone() 
     let addresses = [still.local_addr().unwrap(), one.post.address, two.post.address];
     let addresses = addresses.map(|address| address.to_string());
     let by = Instant::now() + PATIENCE;
-    let asking =
-        std::thread::spawn(move || operator::ask_leader(&addresses, &Ask::List, by, Duration::ZERO));
+    let asking = std::thread::spawn(move || operator::ask_leader(&addresses, &Ask::List, by, Duration::ZERO));
     let call = wait("a question to the last", || {
         if let Some(call) = one.post.take_call() {
             call.reply.send(Answer::NotLeader { leader: 9, address: Some(gone.clone()) }).unwrap();
