@@ -249,6 +249,8 @@ fn a_follower_whose_disk_stalls_orders_no_more_steps_than_there_is_room_for() {
     }
     let ordered = cluster.at(slow).ordered.len();
     assert!(ordered <= STEPS_MAX, "{ordered} steps are under way");
+    let replica = &cluster.at(slow).replica;
+    assert!(replica.owes_nothing() && !replica.is_quiet(), "it may stop all the same");
     cluster.stalled.clear();
     cluster.agree();
     assert_eq!(cluster.at(slow).free(1), 901);
@@ -292,6 +294,7 @@ fn the_only_voter_goes_on_leading_while_its_disk_stalls() {
     let held = cluster.at(1).send(Kind::Reserve, Ask::Reserve(&[item(7, 1, 7, 1)]));
     cluster.pass(60);
     assert!(cluster.at(1).reply(held).is_none());
+    assert!(!cluster.at(1).replica.owes_nothing(), "somebody waits");
     cluster.stalled.clear();
     cluster.settle();
     assert_eq!(cluster.at(1).plain(held)[0].status(), Some(Status::Reserved));
