@@ -116,6 +116,24 @@ fn members_come_learn_vote_and_go_for_good() {
 }
 
 #[test]
+fn no_change_leaves_too_few_who_answer_and_nobody_who_is_down_is_to_lead() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 10);
+    let leader = cluster.leader();
+    let [well, down] = [1, 2, 3].into_iter().filter(|node| *node != leader).collect::<Vec<_>>()[..] else {
+        unreachable!("there are three nodes")
+    };
+    cluster.kill(down);
+    cluster.pass(20);
+    assert_eq!(cluster.change(1, Change::Remove { node: well }), Err(ChangeError::NoQuorum));
+    let transferred = cluster.at(leader).replica.transfer_leadership(down);
+    assert_eq!(transferred, Err(ChangeError::Silent));
+    assert_eq!(cluster.reserve(leader, 1).status(), Some(Status::Reserved), "nothing is held up");
+    cluster.change(2, Change::Remove { node: down }).unwrap();
+    assert_eq!(cluster.reserve(leader, 2).status(), Some(Status::Reserved));
+}
+
+#[test]
 fn whoever_does_not_answer_does_not_become_a_voter() {
     let mut cluster = Cluster::new(1, u64::MAX);
     cluster.put(1, 10);
@@ -231,6 +249,8 @@ fn a_follower_whose_disk_stalls_orders_no_more_steps_than_there_is_room_for() {
     }
     let ordered = cluster.at(slow).ordered.len();
     assert!(ordered <= STEPS_MAX, "{ordered} steps are under way");
+    let replica = &cluster.at(slow).replica;
+    assert!(replica.owes_nothing() && !replica.is_quiet(), "it may stop all the same");
     cluster.stalled.clear();
     cluster.agree();
     assert_eq!(cluster.at(slow).free(1), 901);
@@ -274,6 +294,7 @@ fn the_only_voter_goes_on_leading_while_its_disk_stalls() {
     let held = cluster.at(1).send(Kind::Reserve, Ask::Reserve(&[item(7, 1, 7, 1)]));
     cluster.pass(60);
     assert!(cluster.at(1).reply(held).is_none());
+    assert!(!cluster.at(1).replica.owes_nothing(), "somebody waits");
     cluster.stalled.clear();
     cluster.settle();
     assert_eq!(cluster.at(1).plain(held)[0].status(), Some(Status::Reserved));

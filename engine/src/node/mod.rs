@@ -49,6 +49,7 @@ use self::snapshots::Files;
 use self::talk::Talk;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::datadir::DataDir;
 use crate::descriptors::{self, TooFew};
 use crate::failpoint::{self, Point};
 use crate::net;
@@ -155,7 +156,7 @@ impl Node {
         shared.metrics.log_first_index.set(opened.log_first);
         shared.metrics.log_last_index.set(status.last_index);
         let data = config.node.data.clone();
-        let (log, data_dir) = (opened.log, opened.data_dir);
+        let (log, data_dir) = (opened.log, Arc::new(opened.data_dir));
         let files = Files {
             store: opened.snapshots,
             records_expected: config.limits.records_expected,
@@ -164,14 +165,12 @@ impl Node {
         let (orders, to_do) = mpsc::sync_channel(snapshots::ORDERS_MAX);
         let room = Room { dir: config.node.data.clone(), min: config.log.disk_free_min };
         let (with, room_of_log) = (Arc::clone(&shared), room.clone());
-        let wal = spawn("wal", move || disk::write_log(&with, log, &room_of_log))?;
+        let wal = spawn("wal", &data_dir, move || disk::write_log(&with, log, &room_of_log))?;
         let with = Arc::clone(&shared);
-        let snapshots = spawn("snapshots", move || snapshots::run(&with, files, &to_do))?;
+        let snapshots = spawn("snapshots", &data_dir, move || snapshots::run(&with, files, &to_do))?;
         let pace = peers::Pace::new(config.peers.snapshot_rate, CHUNK_LEN as u64);
         let with = Arc::clone(&shared);
-        let replica = spawn("replica", move || {
-            // Its lock is held for as long as anything is decided.
-            let _held = data_dir;
+        let replica = spawn("replica", &data_dir, move || {
             Turn::new(&with, replica, &orders, &room, Talk::new(&with, peers, pace)).run();
         })?;
         let facts = Facts {
@@ -233,7 +232,17 @@ impl Node {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
+/// Starts a thread that decides or writes. The data directory stays locked until the last of them has ended.
+fn spawn(
+    name: &str,
+    data_dir: &Arc<DataDir>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, NodeError> {
+    let held = Arc::clone(data_dir);
+    let run = move || {
+        let _held = held;
+        run();
+    };
     Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)
 }
 

@@ -114,7 +114,11 @@ fn refusal(error: ChangeError, post: &Post) -> Answer {
     }
     let retry = matches!(
         error,
-        ChangeError::UnderWay | ChangeError::Behind { .. } | ChangeError::Silent | ChangeError::Dropped
+        ChangeError::UnderWay
+            | ChangeError::Behind { .. }
+            | ChangeError::Silent
+            | ChangeError::NoQuorum
+            | ChangeError::Dropped
     );
     let name = format!("{error:?}");
     let name = name.split([' ', '{']).next().unwrap_or_default();

@@ -108,8 +108,9 @@ impl<'a> Turn<'a> {
             self.replica.drive(now, &mut self.actions);
             busy |= self.act();
             self.tell_leadership();
-            let quiet = self.replica.is_quiet() && shared.flights.is_empty();
-            if stop_by_ms.is_some_and(|by_ms| quiet || now.mono_ms >= by_ms) {
+            // The log's thread finishes what was ordered of it.
+            let is_done = self.replica.owes_nothing() && shared.flights.is_empty();
+            if stop_by_ms.is_some_and(|by_ms| is_done || now.mono_ms >= by_ms) {
                 break;
             }
             if !busy {

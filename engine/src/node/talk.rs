@@ -12,6 +12,9 @@ use super::shared::Shared;
 use super::view;
 use crate::peers::{Pace, Peers};
 
+/// Messages taken before the replica is driven: however many come, what they lead to must not wait for all of them.
+const MESSAGES_PER_TURN: usize = 4096;
+
 /// See the module.
 pub(super) struct Talk<'a> {
     shared: &'a Shared,
@@ -45,7 +48,7 @@ impl<'a> Talk<'a> {
         for node in peers.failed() {
             replica.unreachable(node);
         }
-        while let Some(arrived) = post.take() {
+        for arrived in std::iter::from_fn(|| post.take()).take(MESSAGES_PER_TURN) {
             any = true;
             replica.receive(arrived.envelope);
         }

@@ -64,6 +64,10 @@ async fn receive(post: &Arc<Post>, mut stream: TcpStream) -> io::Result<()> {
         Ok(_) => return Err(FrameError::Damaged("it is no greeting").into()),
         Err(error) => return refuse(&mut stream, error.to_string()).await,
     };
+    if greeting.is_of(post.own.cluster) {
+        // Also from whoever looks for another node here: it has moved, and where is what that one has to learn.
+        post.learn(&greeting.book);
+    }
     let other = match judge(&greeting, &post.own) {
         Ok(other) => other,
         Err(Refusal { why }) => {
@@ -71,9 +75,6 @@ async fn receive(post: &Arc<Post>, mut stream: TcpStream) -> io::Result<()> {
             return refuse(&mut stream, why).await;
         }
     };
-    if other.is_some() {
-        post.learn(&greeting.book);
-    }
     let welcome = Welcome { from: Card::of(&post.own), book: post.book() };
     stream.write_all(&frame::text(Kind::Welcome, &welcome)).await?;
     match other {

@@ -121,8 +121,8 @@ fn strange(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 
 async fn send(post: &Post, mut stream: OwnedWriteHalf, link: &Link) -> io::Result<()> {
     let mut book = post.book.subscribe();
-    // What there is was in the greeting.
-    book.mark_unchanged();
+    // What was in the greeting may be old by now.
+    book.mark_changed();
     let mut parts = Vec::new();
     loop {
         while gather(link, &mut parts) {

@@ -42,8 +42,15 @@ pub(super) async fn run(post: Arc<Post>, link: Arc<Link>) {
                     tracing::info!(node = link.node(), %address, "connected to a peer");
                     (pause, last) = (PAUSE, String::new());
                     link.up();
-                    let error = converse(&post, stream, inbound, &link, other).await;
-                    format!("{address}: the connection was lost: {error}")
+                    tokio::select! {
+                        error = converse(&post, stream, inbound, &link, other) => {
+                            format!("{address}: the connection was lost: {error}")
+                        }
+                        // Its later process says so: this connection is a dead one's, whose host may not have told.
+                        () = changed(&mut book, link.node(), Some(address.as_str())) => {
+                            format!("{address}: the node has moved from there")
+                        }
+                    }
                 }
             },
         };

@@ -59,6 +59,14 @@ pub(super) struct Greeting {
     pub(super) book: Book,
 }
 
+impl Greeting {
+    /// Whether it is from a node of this cluster.
+    pub(super) fn is_of(&self, cluster: ClusterId) -> bool {
+        let from = self.from.as_ref().filter(|_| self.purpose == Purpose::Peer);
+        from.and_then(Card::identity).is_some_and(|from| from.cluster == cluster)
+    }
+}
+
 /// The first frame of whoever was connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Welcome {

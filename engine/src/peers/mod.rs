@@ -61,6 +61,9 @@ const CALLS_MAX: usize = 64;
 /// How long a peer that was removed stays known after it was last connected.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
+/// How long the thread's end may wait for the system: for a disk, or for names that are being resolved.
+const END_MAX: Duration = Duration::from_secs(1);
+
 /// A message that has arrived, and the room that it takes.
 #[derive(Debug)]
 pub(crate) struct Arrived {
@@ -128,14 +131,9 @@ impl Post {
         self.change(|book| book.merge(other, &ignored));
     }
 
-    /// Changes the book, here and on disk, and has every peer told.
+    /// Changes the book, and has it written down and every peer told.
     fn change(&self, change: impl FnOnce(&mut Book) -> bool) {
-        if !self.book.send_if_modified(change) {
-            return;
-        }
-        if let Err(error) = self.book().save(&self.data) {
-            tracing::warn!(%error, "the addresses of the other nodes cannot be written down");
-        }
+        self.book.send_if_modified(change);
     }
 
     /// Hands a message to the replica, when there is room.
@@ -287,16 +285,35 @@ pub(crate) fn start(start: Start) -> io::Result<(Arc<Post>, Peers, PeerThread)> 
         replica,
     });
     post.book().save(&post.data)?;
+    let written = post.book.subscribe();
     let (dial, to_dial) = mpsc::unbounded_channel();
     let (alive, end) = mpsc::channel(1);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let with = Arc::clone(&post);
-    let run = move || LocalSet::new().block_on(&runtime, serve(with, listener, to_dial, end));
+    let run = move || {
+        LocalSet::new().block_on(&runtime, async {
+            tokio::task::spawn_local(write_down(with.data.clone(), written));
+            serve(with, listener, to_dial, end).await;
+        });
+        // A name that nobody resolves must not keep the node from ending.
+        runtime.shutdown_timeout(END_MAX);
+    };
     let thread = std::thread::Builder::new().name("peers".into()).spawn(run)?;
     let mut known = post.book.subscribe();
     known.mark_changed();
     let peers = Peers { post: Arc::clone(&post), links: BTreeMap::new(), known, touched: Vec::new(), dial };
     Ok((post, peers, PeerThread { _alive: alive, thread }))
+}
+
+/// Writes the book down whenever it has changed. Aside: neither heartbeats nor the replica wait for the disk.
+async fn write_down(data: PathBuf, mut book: watch::Receiver<Book>) {
+    while book.changed().await.is_ok() {
+        let (now, data) = (book.borrow_and_update().clone(), data.clone());
+        let saved = tokio::task::spawn_blocking(move || now.save(&data)).await;
+        if let Err(error) = saved.map_err(io::Error::from).flatten() {
+            tracing::warn!(%error, "the addresses of the other nodes cannot be written down");
+        }
+    }
 }
 
 async fn serve(

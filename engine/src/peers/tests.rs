@@ -128,7 +128,7 @@ fn whoever_is_met_is_remembered_and_passed_on() {
     wait("word of the first", || three.post.entry(1));
     one.peers.introduce();
     one.connected(3);
-    assert_eq!(Book::load(&one.post.data), one.post.book());
+    wait("what is known on disk", || (Book::load(&one.post.data) == one.post.book()).then_some(()));
     [one, two, three].into_iter().for_each(End::over);
 }
 
@@ -154,6 +154,41 @@ fn what_is_lost_is_told_and_a_peer_that_comes_back_elsewhere_is_found() {
     one.say(2, HELLO);
     assert_eq!(again.hears().body, HELLO);
     [one, again].into_iter().for_each(End::over);
+}
+
+#[test]
+fn a_peer_that_moved_is_followed_before_its_old_connection_ends() {
+    let old = end(identity(2), &[]);
+    let mut one = end(identity(1), &[(2, &old)]);
+    one.peers.introduce();
+    one.connected(2);
+    let mut new = end(Identity { boot: 2, nonce: 5, ..identity(2) }, &[(1, &one)]);
+    new.post.change(|book| book.learn(2, Entry { boot: 2, ..entry(new.post.address) }));
+    new.peers.introduce();
+    wait("a message to the later process", || {
+        one.say(2, HELLO);
+        new.post.take()
+    });
+    [old, one, new].into_iter().for_each(End::over);
+}
+
+#[test]
+fn nodes_that_changed_places_find_each_other() {
+    let [mut one, mut two] = [1, 2].map(|node| {
+        let end = end(identity(node), &[]);
+        end.post.change(|book| book.learn(node, Entry { boot: 2, ..entry(end.post.address) }));
+        end
+    });
+    // Each knows the other at the place that is its own now, and a third at the other's.
+    for (this, that) in [(&one, 2), (&two, 1)] {
+        let other = if that == 2 { two.post.address } else { one.post.address };
+        this.post.change(|book| book.learn(that, entry(this.post.address)) | book.learn(3, entry(other)));
+    }
+    one.peers.introduce();
+    two.peers.introduce();
+    one.connected(2);
+    two.connected(1);
+    [one, two].into_iter().for_each(End::over);
 }
 
 #[test]

@@ -66,11 +66,14 @@ pub enum ChangeError {
         /// Entries it lacks.
         behind: u64,
     },
-    /// The learner has not been heard from lately, or never: as a voter it would be one that is down.
-    #[error(
-        "the learner does not answer: is it running, and do the nodes reach each other's ports for peers?"
-    )]
+    /// The node has not been heard from lately, or never: as a voter it would be one that is down, and cannot lead.
+    #[error("the node does not answer: is it running, and do the nodes reach each other's ports for peers?")]
     Silent,
+    /// Of those who would be left to vote, half or more have not been heard from lately: nothing could be decided any more.
+    #[error(
+        "too few of the voters that would be left answer: mend those first, or remove one that does not answer"
+    )]
+    NoQuorum,
     /// The leader cannot be removed while it leads.
     #[error("the node leads: transfer the leadership first")]
     Leads,
@@ -177,11 +180,15 @@ impl Replica {
     /// Hands the leadership to a voter. Whether raft has begun to; it gives up after an election timeout.
     ///
     /// # Errors
-    /// [`ChangeError::NotLeader`], or [`ChangeError::Unknown`] if `to` is no other voter.
+    /// [`ChangeError::NotLeader`]; [`ChangeError::Unknown`] if `to` is no other voter; [`ChangeError::Silent`] if it does not
+    /// answer: nothing is proposed while raft waits for it.
     pub fn transfer_leadership(&mut self, to: u64) -> Result<(), ChangeError> {
         self.check_leads()?;
         if to == self.config.identity.node || !self.members.voters.contains(&to) {
             return Err(ChangeError::Unknown);
+        }
+        if !self.is_heard(to) {
+            return Err(ChangeError::Silent);
         }
         self.node.transfer_leader(to);
         Ok(())
@@ -216,10 +223,29 @@ impl Replica {
             }
             Change::Remove { node } if !members.contains(node) => Err(ChangeError::Unknown),
             Change::Remove { node } if members.voters == [node] => Err(ChangeError::LastVoter),
+            Change::Remove { node } if members.voters.contains(&node) => self.check_left(node, None),
             Change::Remove { .. } => Ok(()),
-            Change::Replace { node, by } if members.voters.contains(&node) => self.check_learner(by),
+            Change::Replace { node, by } if members.voters.contains(&node) => {
+                self.check_learner(by).and_then(|()| self.check_left(node, Some(by)))
+            }
             Change::Replace { .. } => Err(ChangeError::Unknown),
         }
+    }
+
+    /// Whether those who vote when a voter has gone, and perhaps another has come, are enough to decide anything.
+    fn check_left(&self, gone: u64, new: Option<u64>) -> Result<(), ChangeError> {
+        let left = self.members.voters.iter().copied().filter(|node| *node != gone).chain(new);
+        let (mut voters, mut heard) = (0, 0);
+        for node in left {
+            voters += 1;
+            heard += usize::from(node == self.config.identity.node || self.is_heard(node));
+        }
+        if heard > voters / 2 { Ok(()) } else { Err(ChangeError::NoQuorum) }
+    }
+
+    /// Whether a node was heard within the time after which a follower misses its leader.
+    pub(super) fn is_heard(&self, node: u64) -> bool {
+        self.acquaintances.silent_ticks(node).is_some_and(|ticks| ticks <= ELECTION_TICKS as u64)
     }
 
     /// Whether a change is under way, or a joint membership not left yet.
@@ -233,8 +259,7 @@ impl Replica {
         if !self.members.learners.contains(&node) {
             return Err(ChangeError::Unknown);
         }
-        let silent_ticks = self.acquaintances.silent_ticks(node);
-        if silent_ticks.is_none_or(|ticks| ticks > ELECTION_TICKS as u64) {
+        if !self.is_heard(node) {
             return Err(ChangeError::Silent);
         }
         let matched = self.node.raft.prs().get(node).map_or(0, |progress| progress.matched);

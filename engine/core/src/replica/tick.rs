@@ -18,6 +18,8 @@ impl Replica {
     /// One tick of raft's clock.
     pub fn tick(&mut self) {
         self.acquaintances.tick();
+        // Whoever was removed meanwhile may be gone for good, and will never welcome anybody.
+        self.strangers.retain(|node| self.members.contains(*node));
         for node in self.strangers.clone() {
             self.say_hello(node);
         }
@@ -67,12 +69,12 @@ impl Replica {
         raft.set_randomized_election_timeout(ELECTION_TICKS + HEARTBEAT_TICKS + (drawn % spread) as usize);
     }
 
-    /// Hands the leadership to the voter that has most of the log. It goes on leading if nobody takes it.
+    /// Hands the leadership to the voter that has most of the log, of those who answer. It goes on leading if nobody takes it.
     pub(super) fn hand_over(&mut self) {
         let raft = &self.node.raft;
         let others = self.members.voters.iter().filter(|node| **node != self.config.identity.node);
         let matched = |node: &u64| raft.prs().get(*node).map_or(0, |progress| progress.matched);
-        let best = others.copied().max_by_key(matched);
+        let best = others.copied().max_by_key(|node| (self.is_heard(*node), matched(node)));
         if let Some(best) = best.filter(|_| raft.state == StateRole::Leader) {
             self.node.transfer_leader(best);
         }
