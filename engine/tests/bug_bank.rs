@@ -98,6 +98,7 @@ const BANK: &[(&str, Finder)] = &[
     ("state_diverges", Simulator),
     ("follower_read_unasked", Simulator),
     ("ask_joins_started_round", Simulator),
+    ("suspect_taken_for_read", Simulator),
     ("directory_not_synced", Nobody("a kill leaves the page cache as it is; only a power cut shows it")),
 ];
 

@@ -123,6 +123,8 @@ mutants! {
     FollowerReadUnasked = "follower_read_unasked";
     /// A node's ask for a read round is served by one that had started before it came.
     AskJoinsStartedRound = "ask_joins_started_round";
+    /// A node that leads no more keeps what only a leader may look at, and takes it for a read.
+    SuspectTakenForRead = "suspect_taken_for_read";
 }
 
 #[cfg(feature = "failpoints")]

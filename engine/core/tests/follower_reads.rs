@@ -231,3 +231,21 @@ fn a_round_that_was_under_way_when_the_ask_arrived_does_not_serve_it() {
     assert_eq!(heard(&mut cluster, follower, read), Some(Ok(100)));
     assert_eq!(cluster.at(leader).replica.status().asks.served, 1);
 }
+
+#[test]
+fn a_suspect_that_reaches_a_node_which_leads_no_more_is_sent_away() {
+    let (mut cluster, leader, follower) = three();
+    assert_eq!(cluster.reserve(leader, 7).status(), Some(Status::Reserved));
+    // The id is known, so the ledger is to tell. The net thread has sent it, and the replica has not taken it.
+    let again = [item(7, 1, 7, 1)];
+    let sent = cluster.at(leader).send(Kind::Reserve, Ask::Reserve(&again));
+    let away: Vec<_> = cluster.at(leader).desk.departures().collect();
+    assert_eq!(away.len(), 1);
+    cluster.at(leader).replica.transfer_leadership(follower).unwrap();
+    cluster.pass(20);
+    assert_eq!(cluster.leader(), follower);
+    away.into_iter().for_each(|flight| cluster.at(leader).replica.submit(flight));
+    cluster.settle();
+    let heard = cluster.at(leader).plain(sent);
+    assert_eq!(heard[0].status(), Some(Status::NotLeader));
+}

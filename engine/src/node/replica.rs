@@ -315,6 +315,10 @@ impl<'a> Turn<'a> {
     fn tell_why_not(&self) {
         let (health, board) = (&self.shared.health, &self.shared.board);
         match board.leader() {
+            0 if self.shared.post.is_none() => {
+                health
+                    .not_ready("this node is one of several and has no port for its peers: set peers.listen");
+            }
             0 => health.not_ready("no leader is known: fewer than half of the voters may be connected"),
             leader if leader == board.node().0 => {
                 health.not_ready("this node leads, and its gate is not open yet");

@@ -103,6 +103,10 @@ async fn exchange(post: &Post, stream: TcpStream, inbound: BytesMut, other: Iden
 
 /// Has an operator's question answered.
 async fn answer(post: &Post, mut stream: TcpStream, mut inbound: BytesMut) -> io::Result<()> {
+    // So many at a time, that there are always places for peers.
+    let Ok(_place) = post.operators.try_acquire() else {
+        return refuse(&mut stream, "too many operators ask this node at once: try again".to_owned()).await;
+    };
     let frame = timeout(GREETING_MAX, read_frame(&mut stream, &mut inbound)).await??;
     if frame.kind != Kind::Ask {
         return Err(FrameError::Damaged("it is no question").into());

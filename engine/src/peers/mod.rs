@@ -55,8 +55,8 @@ pub(crate) const DESCRIPTORS: usize = 2 * ACCEPTED_MAX;
 /// KiB of messages that have arrived and that the replica has not taken.
 const INBOX_KIB: usize = 32 * 1024;
 
-/// Operators' calls that may wait for the replica.
-const CALLS_MAX: usize = 64;
+/// Operators whose calls may be under way: a part of the places.
+const CALLS_MAX: usize = ACCEPTED_MAX / 4;
 
 /// How long a peer that was removed stays known after it was last connected.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -81,6 +81,8 @@ pub(crate) struct Post {
     inbox: SegQueue<Arrived>,
     room: Arc<Semaphore>,
     calls: ArrayQueue<Call>,
+    /// Places for operators, who may have to wait for their answers.
+    operators: Semaphore,
     /// Ways back to the processes that have connected here, by their nonce.
     returns: Mutex<BTreeMap<u64, Arc<Link>>>,
     book: watch::Sender<Book>,
@@ -279,6 +281,7 @@ pub(crate) fn start(start: Start) -> io::Result<(Arc<Post>, Peers, PeerThread)> 
         inbox: SegQueue::new(),
         room: Arc::new(Semaphore::new(INBOX_KIB)),
         calls: ArrayQueue::new(CALLS_MAX),
+        operators: Semaphore::new(CALLS_MAX),
         returns: Mutex::new(BTreeMap::new()),
         book: watch::Sender::new(book),
         ignored: Mutex::new(BTreeSet::from([own.node])),

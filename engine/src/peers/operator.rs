@@ -156,6 +156,7 @@ pub fn ask(address: &str, ask: &Ask, by: Instant) -> io::Result<Answer> {
 /// The last one met, if nobody who leads answered in time.
 pub fn ask_leader(addresses: &[String], question: &Ask, by: Instant, pause: Duration) -> io::Result<Answer> {
     let mut last = Err(io::Error::new(io::ErrorKind::InvalidInput, "no address was given"));
+    let mut in_doubt = false;
     for listed in addresses.iter().cycle() {
         last = ask(listed, question, by);
         if let Ok(Answer::NotLeader { address: Some(leader), .. }) = &last
@@ -163,9 +164,17 @@ pub fn ask_leader(addresses: &[String], question: &Ask, by: Instant, pause: Dura
         {
             last = ask(&leader.clone(), question, by);
         }
-        match &last {
-            Ok(Answer::NotLeader { .. } | Answer::Refused { retry: true, .. }) | Err(_) => {
+        match &mut last {
+            Ok(Answer::NotLeader { .. } | Answer::Refused { retry: true, .. }) => thread::sleep(pause),
+            Err(error) => {
+                // Whoever refused the connection was not asked.
+                in_doubt |= error.kind() != io::ErrorKind::ConnectionRefused;
                 thread::sleep(pause);
+            }
+            Ok(Answer::Refused { message, .. }) if in_doubt => {
+                message
+                    .push_str(", unless it was done already: an answer was lost; look at the list of nodes");
+                return last;
             }
             Ok(_) => return last,
         }

@@ -112,6 +112,13 @@ impl Replica {
     /// What a node that does not lead does about reads.
     pub(super) fn answer_by_asking(&mut self, actions: &mut Actions) {
         actions.settled.append(&mut self.asks.given_up);
+        // A net thread may have sent them before it saw that the gate is shut.
+        if !fault::is_on(Mutant::SuspectTakenForRead) {
+            for mut flight in self.reads.take_suspects() {
+                flight.answer_all(self.publisher.board().shut());
+                actions.settled.push(flight);
+            }
+        }
         if fault::is_on(Mutant::FollowerReadUnasked) {
             self.asks.due.push_back((0, self.reads.take_all()));
         }

@@ -61,9 +61,12 @@ impl Reads {
 
     /// Takes what only a leader may look at.
     pub(super) fn take_suspects(&mut self) -> Vec<Box<Flight>> {
-        let (suspects, rest) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition::<Vec<Read>, _>(|read| matches!(read.flight.load, Load::Suspects(_)));
+        let is_suspect = |read: &Read| matches!(read.flight.load, Load::Suspects(_));
+        if !self.waiting.iter().any(is_suspect) {
+            return Vec::new();
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let (suspects, rest) = waiting.into_iter().partition::<Vec<Read>, _>(is_suspect);
         self.waiting = rest.into();
         suspects.into_iter().map(|read| read.flight).collect()
     }

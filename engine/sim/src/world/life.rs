@@ -441,7 +441,7 @@ impl World {
         let host = &mut self.hosts[number];
         let Some(process) = &host.process else { return };
         let Some(since_us) = process.stopping_since_us else { return };
-        let quiet = process.replica.is_quiet() && process.writing.is_none() && process.waiting.is_empty();
+        let quiet = process.is_quiet() && process.writing.is_none() && process.waiting.is_empty();
         if quiet {
             host.disk.close(now_us);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sluice_core::board::Board;
 use sluice_core::desk::{Caller, Desk, DeskLimits, Reply as DeskReply};
-use sluice_core::flight::Answers;
+use sluice_core::flight::{Answers, Flight};
 use sluice_core::replica::disk::{Append, EntryKind, LogEntry, Members};
 use sluice_core::replica::peer::Identity;
 use sluice_core::replica::{Actions, AskCounts, Recovered, Replica, ReplicaConfig, StartError};
@@ -34,6 +34,9 @@ pub(crate) const BUDGET_MS_MAX: u32 = 3000;
 
 /// Entry bytes that are written as one step when several wait, as in the shell.
 const MERGED_BYTES_MAX: usize = 512 * 1024;
+
+/// One flight of so many is late.
+const LATE_ONE_IN: u64 = 6;
 
 /// Keys of a board's filters at the start; they grow.
 const FILTER_KEYS: usize = 64;
@@ -73,6 +76,9 @@ pub(crate) struct Process {
     pub(crate) ticks: u64,
     /// Whether it was the only member when it started: then nobody else's vote counts.
     pub(crate) was_alone: bool,
+    /// Flights that have left their desk and that the replica takes in its next turn.
+    late: Vec<Box<Flight>>,
+    departed: u64,
 }
 
 /// What a process needs beside what was recovered.
@@ -120,6 +126,8 @@ impl Process {
             stopping_since_us: None,
             ticks: 0,
             was_alone,
+            late: Vec::new(),
+            departed: 0,
         })
     }
 
@@ -158,14 +166,23 @@ impl Process {
         }
     }
 
+    /// Whether nothing is in flight.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.late.is_empty() && self.replica.is_quiet()
+    }
+
     /// Works off what has come in: flights to the replica and back, until nothing moves.
     pub(crate) fn turn(&mut self, now: Moment) {
         let mut moved = true;
+        self.late.drain(..).for_each(|flight| self.replica.submit(flight));
         while moved {
             moved = false;
-            for desk in &mut self.desks {
-                for flight in desk.departures() {
-                    self.replica.submit(flight);
+            for flight in self.desks.iter_mut().flat_map(Desk::departures) {
+                // Now and then the replica hears of something else before it takes what a net thread has sent.
+                self.departed += 1;
+                match self.departed % LATE_ONE_IN {
+                    0 => self.late.push(flight),
+                    _ => self.replica.submit(flight),
                 }
             }
             self.replica.drive(now, &mut self.actions);

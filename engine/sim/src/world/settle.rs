@@ -138,7 +138,7 @@ impl World {
         let member = |host: &&super::Host| members.contains(host.node) && host.alias == host.node;
         for host in self.hosts.iter().filter(member) {
             let Some(process) = &host.process else { continue };
-            if !process.replica.is_quiet() {
+            if !process.is_quiet() {
                 return Some(format!("node {} is not quiet", host.node));
             }
             let own = process.replica.ledger().index();

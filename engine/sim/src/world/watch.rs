@@ -114,9 +114,8 @@ impl World {
         let Some(process) = &self.hosts[number].process else { return };
         let alias = self.hosts[number].alias;
         let Some(gate) = process.board.gate() else { return };
-        let quiet = process.is_idle()
-            && process.replica.is_quiet()
-            && process.desks.iter().all(|desk| desk.away() == 0);
+        let quiet =
+            process.is_idle() && process.is_quiet() && process.desks.iter().all(|desk| desk.away() == 0);
         for product in 1..=self.plan.products {
             let Some(lane) = gate.lane(ProductId(product)) else { continue };
             let Some(standing) = process.replica.ledger().standing(ProductId(product)) else { continue };
