@@ -77,7 +77,7 @@ pub(crate) struct Process {
     /// Whether it was the only member when it started: then nobody else's vote counts.
     pub(crate) was_alone: bool,
     /// Flights that have left their desk and that the replica takes in its next turn.
-    late: Vec<Box<Flight>>,
+    late: VecDeque<Box<Flight>>,
     departed: u64,
 }
 
@@ -126,7 +126,7 @@ impl Process {
             stopping_since_us: None,
             ticks: 0,
             was_alone,
-            late: Vec::new(),
+            late: VecDeque::new(),
             departed: 0,
         })
     }
@@ -181,7 +181,7 @@ impl Process {
                 // Now and then the replica hears of something else before it takes what a net thread has sent.
                 self.departed += 1;
                 match self.departed % LATE_ONE_IN {
-                    0 => self.late.push(flight),
+                    0 => self.late.push_back(flight),
                     _ => self.replica.submit(flight),
                 }
             }
