@@ -178,9 +178,18 @@ impl Storage for LogCache {
         assert!(high <= self.last() + 1, "raft asks only for what it was told is there");
         let from = (low - self.floor.0 - 1) as usize;
         let to = (high - self.floor.0 - 1) as usize;
-        let range = (from..to).map(|at| self.entries.get(at).cloned());
-        let mut entries: Vec<Entry> = range.collect::<Option<_>>().expect("what is below the last is there");
-        raft::util::limit_size(&mut entries, max_size.into());
+        let max = max_size.into();
+        // No more than fits is looked at: whoever lacks a gigabyte is sent it in thousands of messages.
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for at in from..to {
+            if max.is_some_and(|max| bytes > max) {
+                break;
+            }
+            let entry = self.entries.get(at).expect("what is below the last is there");
+            bytes += entry.data.len() as u64;
+            entries.push(entry.clone());
+        }
+        raft::util::limit_size(&mut entries, max);
         Ok(entries)
     }
 
