@@ -20,7 +20,7 @@ use thiserror::Error;
 use self::boot::{BOOT_FILE, BOOT_FILE_ASIDE};
 use self::join::{JOIN_FILE, JOIN_FILE_ASIDE};
 use crate::failpoint::{self, Point};
-use crate::files::sync_dir;
+use crate::files::{self, sync_dir};
 use crate::peers::{BOOK_FILE, BOOK_FILE_ASIDE};
 use crate::wal::{Backend, StoreError};
 
@@ -175,18 +175,11 @@ impl DataDir {
     /// If the directory has an identity already: it never changes.
     pub fn seal(&mut self, identity: Identity) -> Result<(), DataDirError> {
         assert!(self.identity.is_none(), "the identity of a data directory never changes");
-        let aside = self.path.join(IDENTITY_FILE_ASIDE);
-        let write = || {
-            failpoint::check(Point::CreateIdentity)?;
-            let mut file = File::create(&aside)?;
-            file.write_all(print(&identity).as_bytes())?;
-            file.sync_all()?;
-            failpoint::check(Point::CreateIdentityRename)?;
-            fs::rename(&aside, self.path.join(IDENTITY_FILE))?;
-            failpoint::check(Point::CreateIdentityRenamed)?;
-            sync_dir(&self.path)
-        };
-        write().map_err(|e| io_error(&aside, "writing the identity", e))?;
+        let (file, aside) = (self.path.join(IDENTITY_FILE), self.path.join(IDENTITY_FILE_ASIDE));
+        let points = [Point::CreateIdentityRename, Point::CreateIdentityRenamed];
+        let written = failpoint::check(Point::CreateIdentity)
+            .and_then(|()| files::replace(&file, &aside, print(&identity).as_bytes(), Some(points)));
+        written.map_err(|e| io_error(&aside, "writing the identity", e))?;
         self.identity = Some(identity);
         Ok(())
     }

@@ -3,12 +3,12 @@
 //! Deliberately not here: what is in the files.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use sluice_core::fault::Mutant;
 
-use crate::failpoint;
+use crate::failpoint::{self, Point};
 
 /// Makes the names in a directory durable: files created, renamed or removed there.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -16,6 +16,19 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     File::open(dir)?.sync_all()
+}
+
+/// Puts a small file in place, whole or not at all: written aside, synced, renamed, and its directory synced. Durable on
+/// return. `points`, if there are any: before and after the renaming.
+pub(crate) fn replace(file: &Path, aside: &Path, bytes: &[u8], points: Option<[Point; 2]>) -> io::Result<()> {
+    let reach = |which: usize| points.map_or(Ok(()), |points| failpoint::check(points[which]));
+    let mut out = File::create(aside)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    reach(0)?;
+    fs::rename(aside, file)?;
+    reach(1)?;
+    sync_dir(file.parent().unwrap_or(Path::new(".")))
 }
 
 /// Syncs every file below `dir`, and the directories, so that what is read now is what a crash leaves.

@@ -72,13 +72,8 @@ impl SluiceCluster {
     ///
     /// # Errors
     /// If nobody does in time.
-    ///
-    /// # Panics
-    /// Never: a leader is waited for.
     pub fn leader(&self) -> Result<u64, BenchError> {
-        let wait = View::wait(self.cluster.peers(), PATIENCE, |view| view.leader().is_some());
-        let view = self.runtime.block_on(wait)?;
-        Ok(view.leader().expect("it was waited for").node)
+        Ok(self.runtime.block_on(self.cluster.leader())?)
     }
 
     /// All ids.

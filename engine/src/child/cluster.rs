@@ -11,14 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
+use super::view::{self, View};
 use super::{Launch, LaunchError, ServerProcess, free_address};
 use crate::peers::operator::{self, Answer, Ask, Cluster};
 
-/// How often a cluster is looked at while it is waited for.
+/// How often the leader is asked again for what it cannot do yet.
 const POLL: Duration = Duration::from_millis(5);
-
-/// How long one node may take to say how it is.
-const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -232,34 +230,32 @@ impl LocalCluster {
     /// # Errors
     /// The system's words, if it does not answer.
     pub fn look(&self, id: u64) -> io::Result<Cluster> {
-        look_at(&self.node(id).peers.to_string())
+        view::look(&self.node(id).peers.to_string())
     }
 
     /// Waits until a node leads and says so itself. Its id.
     ///
     /// # Errors
     /// [`LaunchError::Cluster`] if none does in time.
+    ///
+    /// # Panics
+    /// Never: a leader is waited for.
     pub async fn leader(&self) -> Result<u64, LaunchError> {
-        let by = Instant::now() + self.patience;
-        while Instant::now() < by {
-            if let Some(leader) = self.leader_now().await {
-                return Ok(leader);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Err(LaunchError::Cluster("no node leads".to_owned()))
+        let view = View::wait(self.running(), self.patience, |view| view.leader().is_some()).await?;
+        Ok(view.leader().expect("it was waited for").node)
     }
 
     /// The node that leads and says so itself, if there is one. Other tasks of this thread go on meanwhile.
     pub async fn leader_now(&self) -> Option<u64> {
-        for id in self.ids().filter(|id| self.node(*id).process.is_some()) {
-            let address = self.node(id).peers.to_string();
-            let look = spawn_blocking(move || look_at(&address)).await;
-            if look.expect("looking does not panic").is_ok_and(|cluster| cluster.leader == id) {
-                return Some(id);
-            }
-        }
-        None
+        let running = self.running();
+        let view = spawn_blocking(move || View::take(&running)).await.expect("looking does not panic");
+        view.leader().map(|leader| leader.node)
+    }
+
+    /// The ports for peers of the nodes that run.
+    fn running(&self) -> Vec<String> {
+        let running = self.nodes.iter().filter(|node| node.process.is_some());
+        running.map(|node| node.peers.to_string()).collect()
     }
 
     /// Has the leader do something. Other tasks of this thread go on meanwhile.
@@ -275,13 +271,6 @@ impl LocalCluster {
             Ok(answer) => Ok(answer),
             Err(error) => Err(LaunchError::Cluster(error.to_string())),
         }
-    }
-}
-
-fn look_at(address: &str) -> io::Result<Cluster> {
-    match operator::ask(address, &Ask::List, Instant::now() + LOOK_MAX)? {
-        Answer::Listed(cluster) => Ok(cluster),
-        other => Err(io::Error::other(format!("{other:?}"))),
     }
 }
 

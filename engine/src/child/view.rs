@@ -3,6 +3,7 @@
 //! Asking a node blocks, and whoever waits may share a thread with others: so it is asked from another one. Deliberately not
 //! here: changing anything.
 
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,7 @@ pub struct View(Vec<Cluster>);
 impl View {
     /// Asks the nodes at these ports for peers.
     pub fn take(peers: &[String]) -> Self {
-        let look = |address: &String| match operator::ask(address, &Ask::List, Instant::now() + LOOK_MAX) {
-            Ok(Answer::Listed(cluster)) => Some(cluster),
-            _ => None,
-        };
-        Self(peers.iter().filter_map(look).collect())
+        Self(peers.iter().filter_map(|address| look(address).ok()).collect())
     }
 
     /// Looks until the cluster is as wanted.
@@ -85,6 +82,14 @@ impl View {
     /// How many nodes have all that the leader has committed.
     pub fn complete(&self) -> usize {
         self.leader().map_or(0, |leader| self.0.iter().filter(|one| one.commit >= leader.commit).count())
+    }
+}
+
+/// The cluster as the node at this port for peers has it.
+pub(super) fn look(address: &str) -> io::Result<Cluster> {
+    match operator::ask(address, &Ask::List, Instant::now() + LOOK_MAX)? {
+        Answer::Listed(cluster) => Ok(cluster),
+        other => Err(io::Error::other(format!("{other:?}"))),
     }
 }
 

@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::output;
 use crate::config::{Config, ConfigArgs};
 use crate::failpoint::{self, Point};
-use crate::node::{Node, NodeError, RecoveryError};
+use crate::node::{FoundError, Node, NodeError, RecoveryError};
 use crate::ops::server::OpsError;
 
 /// Run a node.
@@ -102,7 +102,7 @@ impl ServeArgs {
 /// The data directory is code 4; what the configuration can mend is code 2.
 fn exit_of(error: &NodeError) -> Exit {
     match error {
-        NodeError::Recovery(RecoveryError::Random(_))
+        NodeError::Recovery(RecoveryError::Found(FoundError::Random(_)))
         | NodeError::Ops(OpsError::Start(_))
         | NodeError::Thread(_) => Exit::Internal,
         NodeError::Recovery(_) => Exit::DataRefused,

@@ -3,13 +3,13 @@
 //!
 //! So the count must be durable before the process says anything. Deliberately not here: what peers make of it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::{DataDirError, io_error, line, open_text, seal_text};
-use crate::failpoint::{self, Point};
-use crate::files::sync_dir;
+use crate::failpoint::Point;
+use crate::files;
 
 /// The format this build writes.
 const FORMAT: u32 = 1;
@@ -29,16 +29,9 @@ pub(super) fn count(dir: &Path) -> Result<u64, DataDirError> {
         Err(e) => return Err(io_error(&file, "reading", e)),
     };
     let boot = before.checked_add(1).expect("nobody starts so often");
-    let write = || {
-        let mut out = File::create(&aside)?;
-        out.write_all(print(boot).as_bytes())?;
-        out.sync_all()?;
-        failpoint::check(Point::BootRename)?;
-        fs::rename(&aside, &file)?;
-        failpoint::check(Point::BootRenamed)?;
-        sync_dir(dir)
-    };
-    write().map_err(|e| io_error(&aside, "counting this start", e))?;
+    let points = [Point::BootRename, Point::BootRenamed];
+    let written = files::replace(&file, &aside, print(boot).as_bytes(), Some(points));
+    written.map_err(|e| io_error(&aside, "counting this start", e))?;
     Ok(boot)
 }
 

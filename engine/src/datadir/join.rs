@@ -3,12 +3,12 @@
 //!
 //! Deliberately not here: asking.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::{DataDirError, io_error, line, open_text, seal_text};
-use crate::files::sync_dir;
+use crate::files;
 
 /// The format this build writes.
 const FORMAT: u32 = 1;
@@ -24,14 +24,9 @@ pub(super) fn incarnation(dir: &Path, fresh: u64) -> Result<u64, DataDirError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(io_error(&file, "reading", e)),
     }
-    let write = || {
-        let mut out = File::create(&aside)?;
-        out.write_all(seal_text(format!("format={FORMAT}\nincarnation={fresh:016x}\n")).as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&aside, &file)?;
-        sync_dir(dir)
-    };
-    write().map_err(|e| io_error(&aside, "writing what this node is to be known by", e))?;
+    let text = seal_text(format!("format={FORMAT}\nincarnation={fresh:016x}\n"));
+    files::replace(&file, &aside, text.as_bytes(), None)
+        .map_err(|e| io_error(&aside, "writing what this node is to be known by", e))?;
     Ok(fresh)
 }
 

@@ -103,7 +103,8 @@ fn empty(config: &Config) -> Result<DataDir, FoundError> {
     }
 }
 
-fn random() -> Result<u64, FoundError> {
+/// A number that nobody can foresee.
+pub(super) fn random() -> Result<u64, FoundError> {
     getrandom::u64().map_err(FoundError::Random)
 }
 

@@ -50,9 +50,6 @@ pub enum RecoveryError {
          must not come back under its old id, so let it join as a new one, and remove the old", .0.display()
     )]
     Empty(PathBuf),
-    /// The system gave no random numbers.
-    #[error("the system gives no random numbers: {0}")]
-    Random(getrandom::Error),
 }
 
 /// Everything a node starts with.
@@ -71,7 +68,7 @@ pub(super) struct Opened {
 /// Opens the data directory, or makes it.
 pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let mut data_dir = DataDir::open(&config.node.data)?;
-    let seed = getrandom::u64().map_err(RecoveryError::Random)?;
+    let seed = found::random()?;
     let identity = match data_dir.identity() {
         Some(identity) => {
             failpoint::reach(Point::StartLocked);

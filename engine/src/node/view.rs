@@ -1,6 +1,5 @@
 //! The cluster as this node sees it, for operators.
 
-use sluice_core::replica::disk::Members;
 use sluice_core::replica::{PeerState, PeerStatus, Replica, Seat};
 
 use crate::ops::members::{Cluster, Member, MemberProgress};
@@ -24,7 +23,12 @@ pub(super) fn cluster(
         .collect();
     if members.contains(node.0) {
         let place = place(node.0, post);
-        seen.push(Member { role: role(members, node.0), leads: leads(node.0), connected: true, ..place });
+        seen.push(Member {
+            role: role(members.seat(node.0)),
+            leads: leads(node.0),
+            connected: true,
+            ..place
+        });
     }
     seen.sort_unstable_by_key(|member| member.node);
     Cluster {
@@ -42,12 +46,6 @@ pub(super) fn cluster(
 
 fn member(peer: &PeerStatus, commit: u64, peers: Option<&Peers>, post: Option<&Post>) -> Member {
     let standing = peers.and_then(|peers| peers.standing(peer.node));
-    let role = match peer.seat {
-        Seat::Voter => "voter",
-        Seat::Incoming => "incoming",
-        Seat::Outgoing => "outgoing",
-        Seat::Learner => "learner",
-    };
     let progress = peer.progress.map(|known| {
         let state = match known.state {
             PeerState::Probe => "probe",
@@ -65,7 +63,7 @@ fn member(peer: &PeerStatus, commit: u64, peers: Option<&Peers>, post: Option<&P
         }
     });
     Member {
-        role: role.to_owned(),
+        role: role(peer.seat),
         connected: standing.as_ref().is_some_and(|standing| standing.is_up),
         trouble: standing.map(|standing| standing.trouble).unwrap_or_default(),
         dropped: peers.map_or(0, |peers| peers.dropped(peer.node)),
@@ -85,12 +83,13 @@ fn place(node: u64, post: Option<&Post>) -> Member {
     }
 }
 
-fn role(members: &Members, node: u64) -> String {
-    let role = match (members.voters.contains(&node), members.outgoing.contains(&node)) {
-        (true, false) if !members.outgoing.is_empty() => "incoming",
-        (true, _) => "voter",
-        (false, true) => "outgoing",
-        (false, false) => "learner",
+/// A part in the membership, by its name.
+fn role(seat: Seat) -> String {
+    let role = match seat {
+        Seat::Voter => "voter",
+        Seat::Incoming => "incoming",
+        Seat::Outgoing => "outgoing",
+        Seat::Learner => "learner",
     };
     role.to_owned()
 }

@@ -27,7 +27,8 @@ pub fn get(address: &str, path: &str, timeout: Duration) -> io::Result<(u16, Str
     Ok((status.parse().map_err(|_| not_http())?, body.to_owned()))
 }
 
-fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects to the first address of a name that can be connected to; `timeout` is for each.
+pub(crate) fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"));
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, timeout) {

@@ -4,14 +4,14 @@
 //! the one of its later process stands. It is kept in a file, so that nodes that all start at once find each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::datadir::{open_text, seal_text};
-use crate::files::sync_dir;
+use crate::files;
 
 /// Its file in the data directory.
 pub(crate) const BOOK_FILE: &str = "PEERS";
@@ -97,12 +97,7 @@ impl Book {
 
     /// Writes the file. Durable on return.
     pub(crate) fn save(&self, dir: &Path) -> io::Result<()> {
-        let aside = dir.join(BOOK_FILE_ASIDE);
-        let mut out = File::create(&aside)?;
-        out.write_all(self.print().as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&aside, dir.join(BOOK_FILE))?;
-        sync_dir(dir)
+        files::replace(&dir.join(BOOK_FILE), &dir.join(BOOK_FILE_ASIDE), self.print().as_bytes(), None)
     }
 
     fn print(&self) -> String {

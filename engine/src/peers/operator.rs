@@ -3,7 +3,7 @@
 //! Any node answers what it knows; changes are the leader's, and another node says where that is.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::frame::{self, Frame, Kind};
 use super::greeting::{Greeting, Purpose, Refusal};
 
 pub(crate) use super::book::Book;
+use crate::ops::fetch::connect;
 pub use crate::ops::members::{Cluster, Member};
 
 /// How long a node may take to be connected to and to say who it is, which no node that lives keeps anybody waiting for.
@@ -199,15 +200,4 @@ fn read(stream: &mut TcpStream, inbound: &mut BytesMut) -> io::Result<Frame> {
             len => inbound.extend_from_slice(&chunk[..len]),
         }
     }
-}
-
-fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no such address");
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

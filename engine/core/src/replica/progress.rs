@@ -66,14 +66,16 @@ impl PeerStatus {
     }
 }
 
-fn seat(members: &Members, node: u64) -> Seat {
-    let is_joint = !members.outgoing.is_empty();
-    match (members.voters.contains(&node), members.outgoing.contains(&node)) {
-        (true, true) => Seat::Voter,
-        (true, false) if is_joint => Seat::Incoming,
-        (true, false) => Seat::Voter,
-        (false, true) => Seat::Outgoing,
-        (false, false) => Seat::Learner,
+impl Members {
+    /// What a member's part is.
+    pub fn seat(&self, node: u64) -> Seat {
+        let is_joint = !self.outgoing.is_empty();
+        match (self.voters.contains(&node), self.outgoing.contains(&node)) {
+            (true, false) if is_joint => Seat::Incoming,
+            (true, _) => Seat::Voter,
+            (false, true) => Seat::Outgoing,
+            (false, false) => Seat::Learner,
+        }
     }
 }
 
@@ -104,7 +106,7 @@ impl Replica {
         others
             .map(|node| PeerStatus {
                 node,
-                seat: seat(&self.members, node),
+                seat: self.members.seat(node),
                 silent_ms: self.acquaintances.silent_ticks(node).map(|ticks| ticks * TICK_MS),
                 progress: raft
                     .prs()

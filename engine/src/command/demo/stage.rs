@@ -64,8 +64,7 @@ impl Stage {
 
     /// Who leads, by its own word.
     pub(super) async fn leader(&self) -> Result<u64, LaunchError> {
-        let view = self.watch(|view| view.leader().is_some()).await?;
-        Ok(view.leader().expect("it was waited for").node)
+        self.cluster.leader().await
     }
 
     /// Waits until a node keeps up with the others; how long that took.
