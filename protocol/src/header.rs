@@ -20,11 +20,16 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::consumed::{DELIVERY_ROW_LEN, DeadReply, GroupReply, MemberReply};
 use crate::error::DecodeError;
+use crate::group::{GroupItem, JoinItem, PutGroupItem};
 use crate::handshake::{FAULT_BODY_MAX, HELLO_BODY_MAX, WELCOME_BODY_MAX};
-use crate::limits::{BUDGET_MS_MAX, ITEMS_MAX, REPLY_BODY_MAX, REQUEST_BODY_MAX};
+use crate::limits::{
+    BUDGET_MS_MAX, DEAD_PAGE_MAX, GROUPS_MAX, ITEMS_MAX, MEMBERS_MAX, REPLY_BODY_MAX, REQUEST_BODY_MAX,
+};
 use crate::request::{IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem};
 use crate::response::{Answer, PRODUCT_REPLY_LEN, RESERVATION_REPLY_LEN};
+use crate::seat::{AckItem, FetchItem, LetterItem, NakItem, SeatItem, StreamItem};
 
 /// Bytes of a frame header.
 pub const HEADER_LEN: usize = 32;
@@ -33,6 +38,9 @@ pub const HEADER_LEN: usize = 32;
 pub const MAGIC: u32 = u32::from_le_bytes(*b"SLC1");
 
 const CHECKSUM_OFFSET: usize = 28;
+
+/// The bit of a kind that tells a reply from its request.
+const REPLY_BIT: u8 = 0x80;
 
 /// What a frame is. A reply's kind is its request's with the top bit set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +72,36 @@ pub enum Kind {
     Seal = 0x23,
     /// Client: read products in the order of their ids, a page at a time.
     ListProducts = 0x24,
+    /// Client: create a consumer group or change its terms.
+    PutGroup = 0x30,
+    /// Client: remove a consumer group, with its cursor and its dead letters.
+    RemoveGroup = 0x31,
+    /// Client: read a consumer group, or all of them.
+    ListGroups = 0x32,
+    /// Client: read the members of a consumer group.
+    ListMembers = 0x33,
+    /// Client: move the cursor of a consumer group.
+    SeekGroup = 0x34,
+    /// Client: read the bounds of the stream of events, or find a time in it.
+    QueryStream = 0x35,
+    /// Client: take a seat in a consumer group.
+    Join = 0x36,
+    /// Client: give a seat back.
+    Leave = 0x37,
+    /// Client: events, or news of them.
+    Fetch = 0x38,
+    /// Client: acknowledge events.
+    Ack = 0x39,
+    /// Client: a delivery failed.
+    Nak = 0x3A,
+    /// Client: read a page of dead letters.
+    ListDead = 0x3B,
+    /// Client: deliver a dead letter again.
+    Redrive = 0x3C,
+    /// Client: forget a dead letter.
+    DropDead = 0x3D,
+    /// Client: how many events are ahead of one.
+    QueryPlace = 0x3E,
     /// Server: first frame of a connection.
     Welcome = 0x81,
     /// Server: answers a ping.
@@ -90,13 +128,43 @@ pub enum Kind {
     SealReply = 0xA3,
     /// Server: answers [`Kind::ListProducts`].
     ListProductsReply = 0xA4,
+    /// Server: answers [`Kind::PutGroup`].
+    PutGroupReply = 0xB0,
+    /// Server: answers [`Kind::RemoveGroup`].
+    RemoveGroupReply = 0xB1,
+    /// Server: answers [`Kind::ListGroups`].
+    ListGroupsReply = 0xB2,
+    /// Server: answers [`Kind::ListMembers`].
+    ListMembersReply = 0xB3,
+    /// Server: answers [`Kind::SeekGroup`].
+    SeekGroupReply = 0xB4,
+    /// Server: answers [`Kind::QueryStream`].
+    QueryStreamReply = 0xB5,
+    /// Server: answers [`Kind::Join`].
+    JoinReply = 0xB6,
+    /// Server: answers [`Kind::Leave`].
+    LeaveReply = 0xB7,
+    /// Server: answers [`Kind::Fetch`].
+    FetchReply = 0xB8,
+    /// Server: answers [`Kind::Ack`].
+    AckReply = 0xB9,
+    /// Server: answers [`Kind::Nak`].
+    NakReply = 0xBA,
+    /// Server: answers [`Kind::ListDead`].
+    ListDeadReply = 0xBB,
+    /// Server: answers [`Kind::Redrive`].
+    RedriveReply = 0xBC,
+    /// Server: answers [`Kind::DropDead`].
+    DropDeadReply = 0xBD,
+    /// Server: answers [`Kind::QueryPlace`].
+    QueryPlaceReply = 0xBE,
     /// Server: why it closes the connection. The last frame.
     Fault = 0xFF,
 }
 
 impl Kind {
     /// Every kind, requests first.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 57] = [
         Self::Hello,
         Self::Ping,
         Self::Reserve,
@@ -110,6 +178,21 @@ impl Kind {
         Self::WriteOff,
         Self::Seal,
         Self::ListProducts,
+        Self::PutGroup,
+        Self::RemoveGroup,
+        Self::ListGroups,
+        Self::ListMembers,
+        Self::SeekGroup,
+        Self::QueryStream,
+        Self::Join,
+        Self::Leave,
+        Self::Fetch,
+        Self::Ack,
+        Self::Nak,
+        Self::ListDead,
+        Self::Redrive,
+        Self::DropDead,
+        Self::QueryPlace,
         Self::Welcome,
         Self::Pong,
         Self::ReserveReply,
@@ -123,6 +206,21 @@ impl Kind {
         Self::WriteOffReply,
         Self::SealReply,
         Self::ListProductsReply,
+        Self::PutGroupReply,
+        Self::RemoveGroupReply,
+        Self::ListGroupsReply,
+        Self::ListMembersReply,
+        Self::SeekGroupReply,
+        Self::QueryStreamReply,
+        Self::JoinReply,
+        Self::LeaveReply,
+        Self::FetchReply,
+        Self::AckReply,
+        Self::NakReply,
+        Self::ListDeadReply,
+        Self::RedriveReply,
+        Self::DropDeadReply,
+        Self::QueryPlaceReply,
         Self::Fault,
     ];
 
@@ -136,27 +234,13 @@ impl Kind {
 
     /// Whether clients send it.
     pub fn is_request(self) -> bool {
-        (self as u8) & 0x80 == 0
+        (self as u8) & REPLY_BIT == 0
     }
 
     /// The kind of the reply to a request; a reply's own kind is returned unchanged.
     pub fn reply(self) -> Self {
-        match self {
-            Self::Hello | Self::Welcome => Self::Welcome,
-            Self::Ping | Self::Pong => Self::Pong,
-            Self::Reserve | Self::ReserveReply => Self::ReserveReply,
-            Self::Confirm | Self::ConfirmReply => Self::ConfirmReply,
-            Self::Cancel | Self::CancelReply => Self::CancelReply,
-            Self::Resolve | Self::ResolveReply => Self::ResolveReply,
-            Self::QueryReservation | Self::QueryReservationReply => Self::QueryReservationReply,
-            Self::QueryProduct | Self::QueryProductReply => Self::QueryProductReply,
-            Self::PutProduct | Self::PutProductReply => Self::PutProductReply,
-            Self::Restock | Self::RestockReply => Self::RestockReply,
-            Self::WriteOff | Self::WriteOffReply => Self::WriteOffReply,
-            Self::Seal | Self::SealReply => Self::SealReply,
-            Self::ListProducts | Self::ListProductsReply => Self::ListProductsReply,
-            Self::Fault => Self::Fault,
-        }
+        let byte = self as u8 | REPLY_BIT;
+        Self::from_byte(byte).expect("each request has a reply, and a fault is its own")
     }
 
     /// Bytes of one item, or `None` for the kinds whose body is not a row of items.
@@ -171,6 +255,21 @@ impl Kind {
             Self::PutProduct => Some(size_of::<PutProductItem>()),
             Self::Restock | Self::WriteOff => Some(size_of::<StockItem>()),
             Self::ListProducts => Some(size_of::<ListItem>()),
+            Self::PutGroup => Some(size_of::<PutGroupItem>()),
+            Self::RemoveGroup | Self::ListGroups | Self::ListMembers => Some(size_of::<GroupItem>()),
+            Self::SeekGroup | Self::Join => Some(size_of::<JoinItem>()),
+            Self::QueryStream => Some(size_of::<StreamItem>()),
+            Self::Leave => Some(size_of::<SeatItem>()),
+            Self::Fetch => Some(size_of::<FetchItem>()),
+            Self::Ack => Some(size_of::<AckItem>()),
+            Self::Nak => Some(size_of::<NakItem>()),
+            Self::ListDead | Self::Redrive | Self::DropDead | Self::QueryPlace => {
+                Some(size_of::<LetterItem>())
+            }
+            Self::ListGroupsReply => Some(size_of::<GroupReply>()),
+            Self::ListMembersReply => Some(size_of::<MemberReply>()),
+            Self::FetchReply => Some(DELIVERY_ROW_LEN),
+            Self::ListDeadReply => Some(size_of::<DeadReply>()),
             Self::QueryReservationReply => Some(RESERVATION_REPLY_LEN),
             Self::QueryProductReply | Self::ListProductsReply => Some(PRODUCT_REPLY_LEN),
             Self::ReserveReply
@@ -180,7 +279,18 @@ impl Kind {
             | Self::PutProductReply
             | Self::RestockReply
             | Self::WriteOffReply
-            | Self::SealReply => Some(size_of::<Answer>()),
+            | Self::SealReply
+            | Self::PutGroupReply
+            | Self::RemoveGroupReply
+            | Self::SeekGroupReply
+            | Self::QueryStreamReply
+            | Self::JoinReply
+            | Self::LeaveReply
+            | Self::AckReply
+            | Self::NakReply
+            | Self::RedriveReply
+            | Self::DropDeadReply
+            | Self::QueryPlaceReply => Some(size_of::<Answer>()),
         }
     }
 
@@ -201,8 +311,22 @@ impl Kind {
     pub fn count_range(self) -> (usize, usize) {
         match self {
             Self::Hello | Self::Ping | Self::Welcome | Self::Pong | Self::Fault => (0, 0),
-            Self::ListProducts => (1, 1),
+            Self::ListProducts
+            | Self::PutGroup
+            | Self::RemoveGroup
+            | Self::ListGroups
+            | Self::ListMembers
+            | Self::SeekGroup
+            | Self::QueryStream
+            | Self::Join
+            | Self::Leave
+            | Self::Fetch
+            | Self::ListDead => (1, 1),
+            Self::Nak => (1, REQUEST_BODY_MAX / size_of::<NakItem>()),
             Self::ListProductsReply => (0, ITEMS_MAX),
+            Self::ListGroupsReply => (0, GROUPS_MAX),
+            Self::ListMembersReply => (0, MEMBERS_MAX),
+            Self::ListDeadReply => (0, DEAD_PAGE_MAX),
             _ => (1, ITEMS_MAX),
         }
     }

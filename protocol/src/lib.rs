@@ -12,6 +12,8 @@
 //! - [`handshake`]: hello, welcome
 //! - [`request`]: what clients ask, item by item
 //! - [`response`]: what they hear: statuses, answers, records
+//! - [`event`]: a committed change as consumers see it; [`group`], [`seat`]: what consumers ask; [`consumed`]:
+//!   what they hear
 //! - [`error`]: everything that can be wrong with bytes
 //!
 //! Deliberately not here: sockets, buffers that grow, meaning. A frame that decodes may still be refused by
@@ -19,7 +21,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod consumed;
 pub mod error;
+pub mod event;
+pub mod group;
 pub mod handshake;
 pub mod header;
 pub mod ids;
@@ -27,6 +32,8 @@ pub mod limits;
 mod record;
 pub mod request;
 pub mod response;
+pub mod seat;
+mod status;
 
 pub use error::{DecodeError, FaultCode};
 pub use header::{FrameHeader, HEADER_LEN, Kind};

@@ -1,5 +1,6 @@
 //! Every bound of the wire. A server may announce smaller ones in its welcome; it never exceeds these.
 
+use crate::consumed::{DELIVERY_ROW_LEN, DeadReply, GroupReply, MemberReply};
 use crate::header::HEADER_LEN;
 use crate::request::{PutProductItem, ReserveItem};
 use crate::response::{Answer, ProductRecord};
@@ -44,6 +45,39 @@ pub const HOLD_MS_MAX: u32 = 7 * 24 * 3600 * 1000;
 /// The longest a request may ask the server to keep trying.
 pub const BUDGET_MS_MAX: u32 = 60_000;
 
+/// Events in one delivery: with its head they fill a reply.
+pub const EVENTS_MAX: usize = ITEMS_MAX - 1;
+
+/// Bytes of the name of a consumer group.
+pub const GROUP_NAME_MAX: usize = 32;
+
+/// Products that a group may name; it may also want all.
+pub const GROUP_PRODUCTS_MAX: usize = 8;
+
+/// Consumer groups of a cluster.
+pub const GROUPS_MAX: usize = 64;
+
+/// Members of a group: one for each lane.
+pub const MEMBERS_MAX: usize = 64;
+
+/// Dead letters in one page.
+pub const DEAD_PAGE_MAX: usize = 512;
+
+/// The longest a fetch may wait for an event.
+pub const WAIT_MS_MAX: u32 = 30_000;
+
+/// How long a member may be silent before it has left, at least and at most.
+pub const SESSION_MS_MIN: u32 = 500;
+/// See [`SESSION_MS_MIN`].
+pub const SESSION_MS_MAX: u32 = 3_600_000;
+
+/// The longest until a failed delivery is tried again: a day.
+pub const RETRY_MS_MAX: u32 = 24 * 3600 * 1000;
+
+const _: () = assert!(ITEMS_MAX * DELIVERY_ROW_LEN <= REPLY_BODY_MAX);
+const _: () = assert!(GROUPS_MAX * size_of::<GroupReply>() <= REPLY_BODY_MAX);
+const _: () = assert!(MEMBERS_MAX * size_of::<MemberReply>() <= REPLY_BODY_MAX);
+const _: () = assert!(DEAD_PAGE_MAX * size_of::<DeadReply>() <= REPLY_BODY_MAX);
 const _: () = assert!(ITEMS_MAX * size_of::<ReserveItem>() <= REQUEST_BODY_MAX);
 const _: () = assert!(ITEMS_MAX * size_of::<PutProductItem>() <= REQUEST_BODY_MAX);
 const _: () = assert!(ITEMS_MAX <= u16::MAX as usize);

@@ -33,7 +33,7 @@ pub fn items<T: Item>(body: &[u8]) -> Result<&[T], DecodeError> {
     Ok(items)
 }
 
-fn all_zero(bytes: &[u8], offset: u32) -> Result<(), DecodeError> {
+pub(crate) fn all_zero(bytes: &[u8], offset: u32) -> Result<(), DecodeError> {
     match bytes.iter().position(|byte| *byte != 0) {
         None => Ok(()),
         Some(at) => Err(DecodeError::ReservedNotZero { offset: offset + at as u32 }),

@@ -1,5 +1,5 @@
-//! What clients hear: the one list of statuses, and the answer that carries them. The records that queries
-//! return stand in `record.rs` and are re-exported here.
+//! What clients hear: the answer that carries a status (`status.rs`). The records that queries return stand in
+//! `record.rs`. Both are re-exported here.
 //!
 //! Every item of a request gets exactly one [`Answer`]: its status, the log index and ledger time it holds
 //! at, and three numbers whose meaning the status decides. Read them through the constructors' twins
@@ -13,137 +13,7 @@ pub use crate::record::{
     ProductRecord, ProductReply, ProductView, RESERVATION_REPLY_LEN, ReservationRecord, ReservationReply,
     ReservationView,
 };
-
-macro_rules! byte_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$vdoc])* $variant = $number,)* }
-
-        impl $name {
-            /// Every value, in the order of its number.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The value of a byte, if it names one.
-            pub fn from_byte(byte: u8) -> Option<Self> {
-                match byte {
-                    $($number => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-byte_enum! {
-    /// What became of one item. The numbers are the wire's; the letters a, b, c are the answer's three numbers.
-    Status {
-        /// Units were taken and are durable. a = sequence of the event, b = deadline of the hold (ms).
-        Reserved = 1,
-        /// The reservation is confirmed for good. a = sequence of its confirmation.
-        Confirmed = 2,
-        /// The reservation is cancelled; its units are free again. a = sequence of its cancellation.
-        Cancelled = 3,
-        /// The hold ended before it was confirmed, and its units could not be taken again. a = sequence of its
-        /// expiry.
-        Expired = 4,
-        /// The id had an outcome before this request: `state` says which. a = sequence of the event that made it,
-        /// b = deadline if held. If the state is `Refused`, aux = the status it was refused with.
-        Already = 5,
-        /// The id has no outcome, and from now on cannot get one: answers a resolve or a cancel of an id that the
-        /// ledger had not seen, and every later attempt to use it.
-        Fenced = 6,
-        /// An administrative change was made, or a read succeeded. a = sequence of the event, 0 if nothing changed.
-        Done = 7,
-
-        /// Fewer free units than asked for. a = free, b = held, c = earliest time at which a hold could end (ms,
-        /// 0 = none held). Never rests on a reservation that could still vanish.
-        Insufficient = 16,
-        /// No units are free or held, and the product is sealed: final, for good.
-        SoldOut = 17,
-        /// The user would exceed the per-user limit. a = limit, b = units the user has.
-        LimitReached = 18,
-        /// The sale has not opened. a = opens at (ms), b = opens in (ms) from the answer's ledger time.
-        NotOpen = 19,
-        /// The sale has closed. a = closed at (ms).
-        Closed = 20,
-        /// No such product.
-        UnknownProduct = 21,
-        /// The id is in use with another payload (product, user, quantity or kind of request).
-        IdConflict = 22,
-        /// No reservation has this id.
-        UnknownReservation = 23,
-        /// The product is sealed: its stock can never grow again.
-        Sealed = 24,
-        /// The product exists with another stock at creation; a put never changes stock. a = its stock at creation.
-        StockDiffers = 25,
-        /// The reservation is confirmed and cannot be cancelled. a = sequence of its confirmation.
-        AlreadyConfirmed = 26,
-        /// A field is out of its range: aux = which ([`RefusedField`]), a = the value, b = lowest, c = highest allowed.
-        Invalid = 27,
-        /// A table of the ledger is as full as its settings allow: aux = retry after (ms).
-        Full = 28,
-
-        /// Nothing was done and nothing is claimed: try again. aux = retry after (ms).
-        Busy = 48,
-        /// This node does not lead; nothing was done. a = the leader's node id, 0 = not known.
-        NotLeader = 49,
-        /// The outcome is not known here: resolve the id before anything else.
-        Unknown = 50,
-    }
-}
-
-impl Status {
-    /// Whether the item is certain to have changed nothing and may be sent again as it is.
-    pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Busy | Self::NotLeader | Self::Full)
-    }
-}
-
-byte_enum! {
-    /// Where a reservation stands.
-    State {
-        /// No state goes with this answer.
-        None = 0,
-        /// Units are taken until the deadline.
-        Held = 1,
-        /// Units are sold.
-        Confirmed = 2,
-        /// Units were given back by the client.
-        Cancelled = 3,
-        /// Units were given back at the deadline.
-        Expired = 4,
-        /// The id was killed before it took anything.
-        Fenced = 5,
-        /// The log refused it: it took nothing.
-        Refused = 6,
-        /// The id named a restock or a write-off, which was done.
-        Applied = 7,
-    }
-}
-
-byte_enum! {
-    /// Which field an [`Status::Invalid`] means.
-    RefusedField {
-        /// Units asked for.
-        Quantity = 1,
-        /// Stock at creation, or stock as it would become.
-        Stock = 2,
-        /// How long holds last.
-        HoldMs = 3,
-        /// When the sale closes: not after it opens.
-        ClosesMs = 4,
-        /// The product's id: 0 is not one.
-        Product = 5,
-        /// The reservation's id: 0 is not one.
-        Reservation = 6,
-        /// The limit of a page.
-        Limit = 7,
-        /// The product is unlimited: it has no stock to put, add or remove.
-        Unlimited = 8,
-    }
-}
+pub use crate::status::{RefusedField, State, Status};
 
 /// The ledger index and time at which an answer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -304,6 +174,51 @@ impl Answer {
     /// A table is full.
     pub fn full(at: At, retry_after_ms: u32) -> Self {
         Self::new(Status::Full, at).aux_is(retry_after_ms)
+    }
+
+    /// A delivery failed for the last time.
+    pub fn parked(at: At, attempts: u32) -> Self {
+        Self::new(Status::Parked, at).abc(u64::from(attempts), 0, 0)
+    }
+
+    /// A group was created or changed, or joined: its number, its epoch or the first sequence not acknowledged, lanes.
+    pub fn grouped(at: At, group: u32, b: u64, lanes: u64) -> Self {
+        Self::new(Status::Done, at).abc(u64::from(group), b, lanes)
+    }
+
+    /// A delivery failed and will be tried again.
+    pub fn retried(at: At, attempts: u32, retry_ms: u64) -> Self {
+        Self::new(Status::Done, at).abc(u64::from(attempts), retry_ms, 0)
+    }
+
+    /// The member has no seat, or not these lanes.
+    pub fn not_member(at: At, epoch: u64, lanes: u64) -> Self {
+        Self::new(Status::NotMember, at).abc(epoch, lanes, 0)
+    }
+
+    /// What was asked for is kept no more.
+    pub fn gap(at: At, first: u64) -> Self {
+        Self::new(Status::Gap, at).abc(first, 0, 0)
+    }
+
+    /// Events up to `upto` were looked through; `last` is the newest there is, `first` the oldest that is kept.
+    pub fn delivery(at: At, upto: u64, last: u64, first: u64) -> Self {
+        Self::new(Status::Done, at).abc(upto, last, first)
+    }
+
+    /// A place in line: events ahead, milliseconds until its turn (0 = not known), the first sequence not acknowledged.
+    pub fn position(at: At, ahead: u64, eta_ms: u64, cursor: u64) -> Self {
+        Self::new(Status::Done, at).abc(ahead, eta_ms, cursor)
+    }
+
+    /// Nothing was done: the order system is behind.
+    pub fn queueing(place: u64, eta_ms: u64) -> Self {
+        Self::new(Status::Queueing, At::default()).abc(place, eta_ms, 0)
+    }
+
+    /// The three numbers, whose meaning the status decides.
+    pub fn numbers(&self) -> [u64; 3] {
+        [self.a.get(), self.b.get(), self.c.get()]
     }
 
     /// Nothing was done; nothing is claimed.
