@@ -17,6 +17,7 @@ use sluice_protocol::{Answer, NodeId, ProductId, ReservationId, UserId};
 
 use crate::fault::{self, Mutant};
 use crate::gate::{Applied, AppliedCell, Filter, Filters, Gate};
+use crate::stream::Stream;
 
 /// What clients wait while the leader's gate is shut, milliseconds.
 const SHUT_RETRY_AFTER_MS: u32 = 50;
@@ -31,6 +32,8 @@ pub struct Board {
     applied: AppliedCell,
     /// Read rounds.
     pub rounds: Rounds,
+    /// Committed events, and who consumes them.
+    pub stream: Stream,
     buyers: Filters,
     known: Filters,
     seed: u64,
@@ -46,6 +49,7 @@ impl Board {
             admitting: AtomicBool::new(true),
             applied: AppliedCell::new(Applied::default()),
             rounds: Rounds::default(),
+            stream: Stream::default(),
             buyers: Filters::with_capacity(keys),
             known: Filters::with_capacity(keys),
             seed,

@@ -5,8 +5,12 @@
 
 use std::sync::Arc;
 
+use sluice_protocol::consumed::{DeadReply, DeliveryHead, GroupReply, MemberReply};
+use sluice_protocol::event::EventRecord;
+use sluice_protocol::group::GroupName;
 use sluice_protocol::response::{ProductReply, ReservationReply};
-use sluice_protocol::{Answer, ProductId, ReservationId};
+use sluice_protocol::{Answer, Kind, ProductId, ReservationId};
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::gate::Gate;
 use crate::ledger::command::Group;
@@ -41,6 +45,19 @@ pub enum Load {
         /// At most this many.
         limit: usize,
     },
+    /// Read one consumer group, or with no name all of them.
+    Groups(GroupName),
+    /// Read the members of a consumer group.
+    Members(GroupName),
+    /// Read a page of a group's dead letters.
+    Letters {
+        /// The group's number.
+        group: u32,
+        /// The smallest sequence wanted.
+        from: u64,
+        /// At most this many.
+        limit: usize,
+    },
 }
 
 /// What a flight brings back: as many as it has lines; a page, as many as it found.
@@ -52,6 +69,89 @@ pub enum Answers {
     Reservations(Vec<ReservationReply>),
     /// One for each line, or one for each product of a page.
     Products(Vec<ProductReply>),
+    /// One for each group.
+    Groups(Vec<GroupReply>),
+    /// One for each member.
+    Members(Vec<MemberReply>),
+    /// One for each dead letter.
+    Letters(Vec<DeadReply>),
+    /// One for a fetch, and the events behind it.
+    Delivery(DeliveryHead, Vec<EventRecord>),
+}
+
+impl Answers {
+    /// Replies to a frame of this kind that say nothing but these answers: where a record would follow, it is zero.
+    pub fn plain(kind: Kind, answers: Vec<Answer>) -> Self {
+        let mut answers = answers.into_iter();
+        match kind {
+            Kind::QueryReservation => {
+                Self::Reservations(answers.map(|answer| (answer, None).into()).collect())
+            }
+            Kind::QueryProduct | Kind::ListProducts => {
+                Self::Products(answers.map(|answer| (answer, None).into()).collect())
+            }
+            Kind::ListGroups => Self::Groups(answers.map(|answer| (answer, None).into()).collect()),
+            Kind::ListMembers => {
+                Self::Members(answers.map(|answer| MemberReply::new(answer, 0, 0, 0, 0)).collect())
+            }
+            Kind::ListDead => {
+                let none = EventRecord::new_zeroed();
+                Self::Letters(answers.map(|answer| DeadReply::new(answer, none, 0, 0, 0)).collect())
+            }
+            Kind::Fetch => {
+                let answer = answers.next().expect("a fetch is answered");
+                Self::Delivery(DeliveryHead::new(answer, 0, 0, 0), Vec::new())
+            }
+            _ => Self::Plain(answers.collect()),
+        }
+    }
+
+    /// Items of the reply.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Plain(items) => items.len(),
+            Self::Reservations(items) => items.len(),
+            Self::Products(items) => items.len(),
+            Self::Groups(items) => items.len(),
+            Self::Members(items) => items.len(),
+            Self::Letters(items) => items.len(),
+            Self::Delivery(_, events) => 1 + events.len(),
+        }
+    }
+
+    /// Whether there are none: an empty page.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the body of the reply.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Plain(items) => out.extend_from_slice(items.as_bytes()),
+            Self::Reservations(items) => out.extend_from_slice(items.as_bytes()),
+            Self::Products(items) => out.extend_from_slice(items.as_bytes()),
+            Self::Groups(items) => out.extend_from_slice(items.as_bytes()),
+            Self::Members(items) => out.extend_from_slice(items.as_bytes()),
+            Self::Letters(items) => out.extend_from_slice(items.as_bytes()),
+            Self::Delivery(head, events) => {
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(events.as_bytes());
+            }
+        }
+    }
+
+    /// Hands over every answer. Events are none.
+    pub fn each(&self, mut told: impl FnMut(&[Answer])) {
+        match self {
+            Self::Plain(answers) => told(answers),
+            Self::Reservations(items) => items.iter().for_each(|item| told(&[item.answer])),
+            Self::Products(items) => items.iter().for_each(|item| told(&[item.answer])),
+            Self::Groups(items) => items.iter().for_each(|item| told(&[item.answer])),
+            Self::Members(items) => items.iter().for_each(|item| told(&[item.answer])),
+            Self::Letters(items) => items.iter().for_each(|item| told(&[item.answer])),
+            Self::Delivery(head, _) => told(&[head.answer]),
+        }
+    }
 }
 
 impl Default for Answers {
@@ -87,7 +187,7 @@ impl Flight {
             Load::Commands(group) | Load::Suspects(group) => group.len(),
             Load::Reservations(ids) => ids.len(),
             Load::Products(ids) => ids.len(),
-            Load::Page { .. } => 1,
+            Load::Page { .. } | Load::Groups(_) | Load::Members(_) | Load::Letters { .. } => 1,
         }
     }
 

@@ -5,6 +5,8 @@
 //! [`gate`] (lock-free tokens) and the [`board`] (what the replica has published) → a [`flight`] to the
 //! [`replica`] (batches, raft) → the [`ledger`] (the state machine) → the flight comes back with its answers.
 //!
+//! What the ledger did is told by the [`stream`], to whoever consumes it.
+//!
 //! [`fault`] is for tests alone, and empty in every build for users.
 //!
 //! Deliberately not here: sockets, files, clocks, threads, random numbers. [`time`] and seeds enter as numbers,
@@ -24,4 +26,5 @@ pub mod gate;
 pub mod ledger;
 pub mod replica;
 pub mod session;
+pub mod stream;
 pub mod time;

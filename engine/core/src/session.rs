@@ -18,13 +18,15 @@
 mod outbound;
 
 use bytes::BytesMut;
+use sluice_protocol::group::{GroupItem, JoinItem, PutGroupItem};
 use sluice_protocol::handshake::{Hello, Welcome};
 use sluice_protocol::header::{FrameHeader, HEADER_LEN};
 use sluice_protocol::limits::{FRAMES_IN_FLIGHT_MAX, ITEMS_MAX, REQUEST_BODY_MAX};
-use sluice_protocol::request::{self, IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem};
+use sluice_protocol::request::ListItem;
+use sluice_protocol::request::{self, IdItem, Item, ProductItem, PutProductItem, ReserveItem, StockItem};
+use sluice_protocol::seat::{AckItem, FetchItem, LetterItem, NakItem, SeatItem, StreamItem};
 use sluice_protocol::{ClusterId, DecodeError, FaultCode, Kind, NodeId, PROTOCOL_VERSION};
 use thiserror::Error;
-use zerocopy::IntoBytes;
 
 use self::outbound::Outbound;
 use crate::flight::Answers;
@@ -65,6 +67,36 @@ pub enum Ask<'a> {
     Seal(&'a [ProductItem]),
     /// Read a page of products.
     Page(&'a ListItem),
+    /// Create a consumer group or change its terms.
+    PutGroup(&'a PutGroupItem),
+    /// Remove a consumer group.
+    RemoveGroup(&'a GroupItem),
+    /// Move a group's cursor.
+    SeekGroup(&'a JoinItem),
+    /// Read groups.
+    Groups(&'a GroupItem),
+    /// Read a group's members.
+    Members(&'a GroupItem),
+    /// Take a seat.
+    Join(&'a JoinItem),
+    /// Give a seat back.
+    Leave(&'a SeatItem),
+    /// Events.
+    Fetch(&'a FetchItem),
+    /// Acknowledge.
+    Ack(&'a [AckItem]),
+    /// Deliveries failed.
+    Nak(&'a [NakItem]),
+    /// Read a page of dead letters.
+    Dead(&'a LetterItem),
+    /// Deliver dead letters again.
+    Redrive(&'a [LetterItem]),
+    /// Forget dead letters.
+    DropDead(&'a [LetterItem]),
+    /// Places in line.
+    Places(&'a [LetterItem]),
+    /// The stream's bounds.
+    Stream(&'a StreamItem),
 }
 
 impl Ask<'_> {
@@ -78,8 +110,51 @@ impl Ask<'_> {
             Self::Products(items) | Self::Seal(items) => items.len(),
             Self::Put(items) => items.len(),
             Self::Restock(items) | Self::WriteOff(items) => items.len(),
-            Self::Page(_) => 1,
+            Self::Ack(items) => items.len(),
+            Self::Nak(items) => items.len(),
+            Self::Redrive(items) | Self::DropDead(items) | Self::Places(items) => items.len(),
+            _ => 1,
         }
+    }
+
+    /// Whether it changes nothing, and may be answered by any member.
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::Reservations(_)
+                | Self::Products(_)
+                | Self::Page(_)
+                | Self::Groups(_)
+                | Self::Members(_)
+                | Self::Dead(_)
+        )
+    }
+
+    /// Whether it is said by or of those who consume the stream.
+    pub fn is_consumers(&self) -> bool {
+        matches!(
+            self,
+            Self::Join(_)
+                | Self::Leave(_)
+                | Self::Fetch(_)
+                | Self::Ack(_)
+                | Self::Nak(_)
+                | Self::Redrive(_)
+                | Self::DropDead(_)
+                | Self::Places(_)
+                | Self::Stream(_)
+        )
+    }
+
+    /// The group and the member that speak.
+    pub fn seat(&self) -> Option<(u32, u64)> {
+        let seat = match self {
+            Self::Fetch(item) => &item.seat,
+            Self::Ack(items) => &items.first()?.seat,
+            Self::Nak(items) => &items.first()?.seat,
+            _ => return None,
+        };
+        Some((seat.group(), seat.member()))
     }
 
     /// Whether there are none; a decoded frame always has some.
@@ -99,11 +174,17 @@ pub struct Demand {
 
 impl Demand {
     fn of(kind: Kind, items: usize) -> Self {
-        // A page is one item that is answered by as many as there may be.
-        let answered = if kind == Kind::ListProducts { ITEMS_MAX } else { items };
+        // A page, or a fetch, is one item that is answered by as many as there may be.
+        let answered = if is_page(kind) { kind.reply().count_range().1 } else { items };
         let item_len = kind.reply().item_len().unwrap_or(0);
         Self { items, reply_bytes: HEADER_LEN + answered * item_len }
     }
+}
+
+/// Whether one item is answered by several.
+fn is_page(kind: Kind) -> bool {
+    let (asked, answered) = (kind.count_range().1, kind.reply().count_range().1);
+    asked == 1 && answered > 1
 }
 
 /// Bytes of memory that a session holds.
@@ -323,13 +404,9 @@ impl Session {
 
     /// Answers a request frame. Behind a fault nothing is said any more: that was the last frame.
     pub fn reply(&mut self, kind: Kind, correlation: u64, answers: &Answers) {
-        let (count, body) = match answers {
-            Answers::Plain(items) => (items.len(), items.as_bytes()),
-            Answers::Reservations(items) => (items.len(), items.as_bytes()),
-            Answers::Products(items) => (items.len(), items.as_bytes()),
-        };
+        let count = answers.len();
         self.in_flight = self.in_flight.checked_sub(1).expect("one reply a request");
-        let asked = if kind == Kind::ListProducts { 1 } else { count };
+        let asked = if is_page(kind) { 1 } else { count };
         let demand = Demand::of(kind, asked);
         self.owed.items = self.owed.items.checked_sub(demand.items).expect("one answer an item");
         self.owed.reply_bytes -= demand.reply_bytes;
@@ -337,7 +414,7 @@ impl Session {
             return;
         }
         self.outbound.put(kind.reply(), PROTOCOL_VERSION, count as u16, correlation, |out| {
-            out.extend_from_slice(body);
+            answers.write(out);
         });
     }
 
@@ -461,11 +538,28 @@ fn read<'a>(header: &FrameHeader, frame: &'a [u8]) -> Result<Read<'a>, SessionFa
         Kind::Restock => Ask::Restock(request::items(body)?),
         Kind::WriteOff => Ask::WriteOff(request::items(body)?),
         Kind::Seal => Ask::Seal(request::items(body)?),
-        Kind::ListProducts => {
-            let items = request::items::<ListItem>(body)?;
-            Ask::Page(items.first().expect("the count was checked to be one"))
-        }
+        Kind::ListProducts => Ask::Page(one(body)?),
+        Kind::PutGroup => Ask::PutGroup(one(body)?),
+        Kind::RemoveGroup => Ask::RemoveGroup(one(body)?),
+        Kind::SeekGroup => Ask::SeekGroup(one(body)?),
+        Kind::ListGroups => Ask::Groups(one(body)?),
+        Kind::ListMembers => Ask::Members(one(body)?),
+        Kind::Join => Ask::Join(one(body)?),
+        Kind::Leave => Ask::Leave(one(body)?),
+        Kind::Fetch => Ask::Fetch(one(body)?),
+        Kind::Ack => Ask::Ack(request::items(body)?),
+        Kind::Nak => Ask::Nak(request::items(body)?),
+        Kind::ListDead => Ask::Dead(one(body)?),
+        Kind::Redrive => Ask::Redrive(request::items(body)?),
+        Kind::DropDead => Ask::DropDead(request::items(body)?),
+        Kind::QueryPlace => Ask::Places(request::items(body)?),
+        Kind::QueryStream => Ask::Stream(one(body)?),
         reply => return Err(DecodeError::BadKind { got: reply as u8 }.into()),
     };
     Ok(Read::Ask(ask))
+}
+
+/// The only item of a body.
+fn one<T: Item>(body: &[u8]) -> Result<&T, DecodeError> {
+    request::items::<T>(body).map(|items| items.first().expect("the count was checked to be one"))
 }

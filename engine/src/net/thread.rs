@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use sluice_core::board::Board;
 use sluice_core::desk::{Caller, Desk, DeskCounts, DeskLimits, Reply};
-use sluice_core::flight::Answers;
 use sluice_core::session::{Ask, Facts, Session};
-use sluice_protocol::NodeId;
+use sluice_protocol::{Kind, NodeId};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -173,7 +172,7 @@ impl NetThread {
             self.stir();
         }
         // Those who watch may have asked for a read round.
-        if sent || watching {
+        if sent || desk.is_in_doubt() {
             self.shared.replica.wake();
         }
         let replies: Vec<Reply> = desk.replies().collect();
@@ -212,20 +211,15 @@ impl NetThread {
     fn count_reply(&self, reply: &Reply, now_us: u64) {
         let metrics = self.metrics();
         let Caller { kind, arrived_us, .. } = reply.caller;
-        let items = match &reply.answers {
-            Answers::Plain(answers) => {
-                metrics.answers.count(kind, answers);
-                answers.len()
-            }
-            Answers::Reservations(items) => {
-                items.iter().for_each(|item| metrics.answers.count(kind, &[item.answer]));
-                items.len()
-            }
-            Answers::Products(items) => {
-                items.iter().for_each(|item| metrics.answers.count(kind, &[item.answer]));
-                items.len()
-            }
-        };
+        let mut items = 0;
+        reply.answers.each(|answers| {
+            metrics.answers.count(kind, answers);
+            items += answers.len();
+        });
+        if kind == Kind::Fetch {
+            // It may have waited for news.
+            return;
+        }
         let took = Duration::from_micros(now_us.saturating_sub(arrived_us));
         metrics.request_duration.record_many(took, items as u64);
     }
@@ -283,7 +277,7 @@ impl NetThread {
             self.dozing.set(false);
             return;
         }
-        let span = if self.desk.borrow().is_watching() { RECONSIDER_EVERY } else { EXPIRE_EVERY };
+        let span = if self.desk.borrow().is_in_doubt() { RECONSIDER_EVERY } else { EXPIRE_EVERY };
         let woken = tokio::time::timeout(span, self.handle().wake.notified()).await;
         let idle = self.desk.borrow().is_idle() && !self.room.is_wanted();
         self.dozing.set(woken.is_err() && idle);

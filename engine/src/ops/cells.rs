@@ -119,7 +119,7 @@ impl<L: Label> Gauges<L> {
 }
 
 /// The kinds of request whose items are answered one by one, in the order of their numbers.
-pub const ANSWERED_KINDS: [Kind; 11] = [
+pub const ANSWERED_KINDS: [Kind; 26] = [
     Kind::Reserve,
     Kind::Confirm,
     Kind::Cancel,
@@ -131,12 +131,27 @@ pub const ANSWERED_KINDS: [Kind; 11] = [
     Kind::WriteOff,
     Kind::Seal,
     Kind::ListProducts,
+    Kind::PutGroup,
+    Kind::RemoveGroup,
+    Kind::ListGroups,
+    Kind::ListMembers,
+    Kind::SeekGroup,
+    Kind::QueryStream,
+    Kind::Join,
+    Kind::Leave,
+    Kind::Fetch,
+    Kind::Ack,
+    Kind::Nak,
+    Kind::ListDead,
+    Kind::Redrive,
+    Kind::DropDead,
+    Kind::QueryPlace,
 ];
 
 /// Status numbers fit in it, so that a status is its own column.
 const STATUS_COLUMNS: usize = 64;
 
-const _: () = assert!((Status::Unknown as usize) < STATUS_COLUMNS, "Unknown has the highest number");
+const _: () = assert!((Status::Queueing as usize) < STATUS_COLUMNS, "Queueing has the highest number");
 
 /// Answers by kind of request and by status: a flat table, so that counting is one indexed add.
 #[derive(Debug)]
@@ -181,21 +196,21 @@ impl AnswerCounts {
     }
 }
 
-fn row(kind: Kind) -> usize {
-    match kind {
-        Kind::Reserve => 0,
-        Kind::Confirm => 1,
-        Kind::Cancel => 2,
-        Kind::Resolve => 3,
-        Kind::QueryReservation => 4,
-        Kind::QueryProduct => 5,
-        Kind::PutProduct => 6,
-        Kind::Restock => 7,
-        Kind::WriteOff => 8,
-        Kind::Seal => 9,
-        Kind::ListProducts => 10,
-        other => panic!("items of {other:?} have no answers"),
+/// The row of each kind, by its number; beyond the last row where there is none.
+const ROWS: [u8; 256] = {
+    let mut rows = [u8::MAX; 256];
+    let mut at = 0;
+    while at < ANSWERED_KINDS.len() {
+        rows[ANSWERED_KINDS[at] as usize] = at as u8;
+        at += 1;
     }
+    rows
+};
+
+fn row(kind: Kind) -> usize {
+    let row = usize::from(ROWS[kind as usize]);
+    assert!(row < ANSWERED_KINDS.len(), "items of {kind:?} have no answers");
+    row
 }
 
 /// The part this node plays.

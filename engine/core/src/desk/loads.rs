@@ -3,7 +3,7 @@
 use sluice_protocol::request::{IdItem, StockItem};
 
 use crate::flight::Load;
-use crate::ledger::command::{Cancel, ChangeStock, Group, Put};
+use crate::ledger::command::{Cancel, ChangeStock, Consume, Group, Put};
 use crate::session::Ask;
 
 /// The whole frame as one load.
@@ -23,7 +23,26 @@ pub(super) fn load(ask: Ask<'_>) -> Load {
         Ask::Reservations(items) => Load::Reservations(items.iter().map(IdItem::id).collect()),
         Ask::Products(items) => Load::Products(items.iter().map(|item| item.product()).collect()),
         Ask::Page(item) => Load::Page { from: item.from(), limit: item.limit() as usize },
+        Ask::Groups(item) => Load::Groups(item.name()),
+        Ask::Members(item) => Load::Members(item.name()),
+        Ask::Dead(item) => {
+            Load::Letters { group: item.group(), from: item.sequence(), limit: item.limit() as usize }
+        }
+        Ask::PutGroup(item) => consume([Consume::put(item)]),
+        Ask::RemoveGroup(item) => consume([Consume::remove(item)]),
+        Ask::SeekGroup(item) => consume([Consume::seek(item)]),
+        Ask::Join(item) => consume([Consume::join(item)]),
+        Ask::Leave(item) => consume([Consume::from(item)]),
+        Ask::Ack(items) => consume(items.iter().map(Consume::from)),
+        Ask::Nak(items) => consume(items.iter().map(Consume::from)),
+        Ask::Redrive(items) => consume(items.iter().map(Consume::redrive)),
+        Ask::DropDead(items) => consume(items.iter().map(Consume::drop)),
+        Ask::Fetch(_) | Ask::Stream(_) | Ask::Places(_) => unreachable!("net threads answer those"),
     }
+}
+
+fn consume(commands: impl IntoIterator<Item = Consume>) -> Load {
+    Load::Commands(Group::Consume(commands.into_iter().collect()))
 }
 
 fn ids(items: &[IdItem]) -> Vec<u128> {

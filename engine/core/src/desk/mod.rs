@@ -2,6 +2,7 @@
 //! keeps what is in doubt, and puts the answers together.
 //!
 //! - `judge`: one request looked at (rule N)
+//! - `consume`: fetches that wait for events
 //! - `frames`: frames that wait for answers
 //! - `loads`: what a frame asks of the replica
 //! - [`mod@line`]: who waits for room, and in which order
@@ -10,11 +11,13 @@
 //!
 //! How to drive it: [`Desk::submit`] each request for which it [`Desk::has_room`]; then carry [`Desk::departures`] to the replica
 //! ([`Desk::bounce`] what its queue does not take) and [`Desk::replies`] to the sessions. Hand back
-//! each flight with [`Desk::settle`]. While [`Desk::is_watching`], call [`Desk::reconsider`] after each of the replica's applies
+//! each flight with [`Desk::settle`]. Have [`Desk::cold_reads`] read from the files of events, and hand back what was read with
+//! [`Desk::cold`]. While [`Desk::is_watching`], call [`Desk::reconsider`] after each of the replica's applies
 //! and every few milliseconds; and [`Desk::expire`] now and then.
 //!
 //! Relies on: the board and the gate on it. Deliberately not here: sockets, queues, threads.
 
+mod consume;
 mod frames;
 mod judge;
 pub mod line;
@@ -28,8 +31,10 @@ use std::sync::Arc;
 use slab::Slab;
 use sluice_protocol::request::ReserveItem;
 use sluice_protocol::response::At;
-use sluice_protocol::{Answer, Kind, ProductId};
+use sluice_protocol::{Answer, ProductId};
 
+use self::consume::Consumers;
+pub use self::consume::{COLD_EVENTS, Cold, ColdRead};
 use self::frames::OpenFrame;
 pub use self::frames::{Caller, Reply};
 use self::judge::Verdict;
@@ -76,6 +81,8 @@ pub struct DeskCounts {
     pub suspected: u64,
     /// Requests in doubt now.
     pub parked: u64,
+    /// Events delivered.
+    pub delivered: u64,
 }
 
 /// A request in doubt.
@@ -97,6 +104,7 @@ pub struct Desk {
     board: Arc<Board>,
     frames: Slab<OpenFrame>,
     parked: VecDeque<Parked>,
+    consumers: Consumers,
     departures: Vec<Box<Flight>>,
     replies: Vec<Reply>,
     away: usize,
@@ -117,6 +125,7 @@ impl Desk {
             board,
             frames: Slab::new(),
             parked: VecDeque::new(),
+            consumers: Consumers::default(),
             departures: Vec::new(),
             replies: Vec::new(),
             away: 0,
@@ -131,7 +140,7 @@ impl Desk {
     /// Takes one frame. `budget_ms` 0 means the default.
     pub fn submit(&mut self, caller: Caller, ask: Ask<'_>, budget_ms: u32, now: Moment) {
         self.refresh_gate();
-        let writes = !matches!(ask, Ask::Reservations(_) | Ask::Products(_) | Ask::Page(_));
+        let writes = !ask.is_read();
         // Reads go to the replica wherever somebody leads: it asks the leader how far its ledger has to be.
         if self.gate.is_none() && (writes || self.board.leader() == 0) {
             let answer = self.board.shut();
@@ -139,7 +148,8 @@ impl Desk {
             return;
         }
         let full = self.away >= self.limits.flights_max || self.away_requests >= self.limits.requests_max;
-        if writes && !self.board.is_admitting() {
+        // What consumers say makes room.
+        if writes && !ask.is_consumers() && !self.board.is_admitting() {
             self.reply_all(caller, ask.len(), Answer::busy(FULL_RETRY_AFTER_MS));
             return;
         }
@@ -150,7 +160,15 @@ impl Desk {
         let deadline_ms = now.mono_ms + u64::from(self.budget_ms(budget_ms));
         match ask {
             Ask::Reserve(items) => self.submit_reserves(caller, items, deadline_ms, now),
-            ask => self.send(caller, deadline_ms, loads::load(ask)),
+            Ask::Fetch(item) => self.fetch(caller, item, now),
+            Ask::Stream(item) => self.stream_facts(caller, item, deadline_ms),
+            Ask::Places(items) => self.places(caller, items),
+            ask => {
+                if let Some((group, member)) = ask.seat() {
+                    self.board.stream.seats.heard(group, member, now.mono_ms);
+                }
+                self.send(caller, deadline_ms, loads::load(ask));
+            }
         }
     }
 
@@ -203,7 +221,10 @@ impl Desk {
                 }
                 self.finish(key);
             }
-            answers => {
+            mut answers => {
+                if let Answers::Groups(items) = &mut answers {
+                    items.iter_mut().for_each(|item| item.record = self.board.stream.measure(item.record));
+                }
                 let frame = self.frames.remove(key);
                 self.replies.push(Reply { caller: frame.caller, answers });
             }
@@ -219,6 +240,10 @@ impl Desk {
 
     /// Looks again at everything in doubt.
     pub fn reconsider(&mut self, now: Moment) {
+        if !self.consumers.is_empty() {
+            self.refresh_gate();
+            self.look_for_events(now, false);
+        }
         if self.parked.is_empty() {
             return;
         }
@@ -265,12 +290,13 @@ impl Desk {
     /// is on its way to the log nobody knows.
     pub fn expire(&mut self, now: Moment) {
         self.reconsider(now);
+        self.expire_consumers(now);
         let over = |frame: &OpenFrame| frame.deadline_ms <= now.mono_ms;
         let keys: Vec<usize> =
             self.frames.iter().filter(|(_, frame)| over(frame)).map(|(key, _)| key).collect();
         for key in keys {
             let (caller, mut answers) = self.frames.remove(key).into_parts();
-            if matches!(caller.kind, Kind::QueryReservation | Kind::QueryProduct | Kind::ListProducts) {
+            if caller.kind.is_read() {
                 answers.fill(match self.board.leader() {
                     0 => Answer::not_leader(0),
                     _ => Answer::busy(RETRY_AFTER_MS),
@@ -280,14 +306,19 @@ impl Desk {
         }
     }
 
-    /// Whether something is in doubt, so that applies matter to this desk.
+    /// Whether something is in doubt, or somebody waits for events, so that applies matter to this desk.
     pub fn is_watching(&self) -> bool {
+        self.is_in_doubt() || !self.consumers.is_empty()
+    }
+
+    /// Whether something is in doubt, so that read rounds and time matter too.
+    pub fn is_in_doubt(&self) -> bool {
         !self.parked.is_empty()
     }
 
     /// Whether no frame waits for an answer, so that no deadline can come.
     pub fn is_idle(&self) -> bool {
-        self.frames.is_empty()
+        self.frames.is_empty() && self.consumers.is_empty()
     }
 
     /// Flights away.
@@ -439,18 +470,8 @@ impl Desk {
         self.reply_plain(caller, vec![answer; lines]);
     }
 
-    /// A read that could not be made answers each line with a record of zeros.
     fn reply_plain(&mut self, caller: Caller, answers: Vec<Answer>) {
-        let answers = match caller.kind {
-            Kind::QueryReservation => {
-                Answers::Reservations(answers.into_iter().map(|answer| (answer, None).into()).collect())
-            }
-            Kind::QueryProduct | Kind::ListProducts => {
-                Answers::Products(answers.into_iter().map(|answer| (answer, None).into()).collect())
-            }
-            _ => Answers::Plain(answers),
-        };
-        self.replies.push(Reply { caller, answers });
+        self.replies.push(Reply { caller, answers: Answers::plain(caller.kind, answers) });
     }
 
     fn next_serial(&mut self) -> u32 {

@@ -4,6 +4,7 @@
 //! A replica that leads uses all of it, a follower hardly any, a test all of it again: so it is a trait, and
 //! what nobody wants costs nothing.
 
+use sluice_protocol::event::{EventKind, EventRecord, EventView};
 use sluice_protocol::{Answer, ProductId, ReservationId, UserId};
 
 /// Receives the effects of one entry, in the order of its commands.
@@ -68,7 +69,10 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// free → held.
-    Reserved,
+    Reserved {
+        /// When the hold ends, ledger milliseconds.
+        deadline_ms: u64,
+    },
     /// held → sold; after an expiry free → sold.
     Confirmed,
     /// held → free, with the shop's own code.
@@ -86,4 +90,30 @@ pub enum Change {
     TermsChanged,
     /// The product was sealed.
     Sealed,
+}
+
+impl From<Event> for EventRecord {
+    fn from(event: Event) -> Self {
+        let (kind, detail) = match event.change {
+            Change::Reserved { deadline_ms } => (EventKind::Reserved, deadline_ms),
+            Change::Confirmed => (EventKind::Confirmed, 0),
+            Change::Cancelled { reason } => (EventKind::Cancelled, u64::from(reason)),
+            Change::Expired => (EventKind::Expired, 0),
+            Change::Restocked => (EventKind::Restocked, 0),
+            Change::WrittenOff => (EventKind::WrittenOff, 0),
+            Change::TermsChanged => (EventKind::TermsChanged, 0),
+            Change::Sealed => (EventKind::Sealed, 0),
+        };
+        Self::from(EventView {
+            sequence: event.sequence,
+            index: event.index,
+            time_ms: event.time_ms,
+            kind,
+            product: event.product,
+            user: event.user,
+            quantity: event.quantity,
+            id: event.id,
+            detail,
+        })
+    }
 }

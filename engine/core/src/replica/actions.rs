@@ -8,6 +8,7 @@ use super::peer::{Chunk, Envelope};
 use super::transfer::ChunkRead;
 use crate::flight::Flight;
 use crate::ledger::image::Image;
+use crate::stream::StreamStep;
 
 /// What the shell is to do. The shell empties it.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Actions {
     pub digest: Option<(u64, Image)>,
     /// Another replica is not the same as this one. It is told once for each index and node.
     pub divergence: Option<Divergence>,
+    /// What to do with the files of events, in this order.
+    pub stream: Vec<StreamStep>,
     /// Read rounds that began or ended.
     pub rounds: RoundNews,
     /// This process must not go on, and why. Nothing is done any more.

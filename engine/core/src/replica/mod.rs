@@ -6,6 +6,7 @@
 //! - `pending`: proposed entries and who waits for them
 //! - `propose`: when what waits becomes entries
 //! - `reads`: what is answered without the log; `asks`: the same where this node does not lead
+//! - `consumers`: members of consumer groups that were silent for too long
 //! - `ready`: raft's `Ready`, duty by duty
 //! - `publish`: what it writes on the board
 //! - `tick`: what time brings
@@ -27,13 +28,15 @@
 //! 6. Answer each of [`Actions::chunk_reads`] by [`Replica::chunk_read`], and each of [`Actions::chunk_writes`] by
 //!    [`Replica::chunk_stored`], or by [`Replica::image_received`] when the file is whole.
 //! 7. Make a number of [`Actions::digest`] aside, [`crate::ledger::Image::digest`], and tell it by [`Replica::digest_taken`].
-//! 8. At [`Actions::stop`], end the process.
+//! 8. Carry out [`Actions::stream`] on the files of events: see [`crate::stream`].
+//! 9. At [`Actions::stop`], end the process.
 //!
 //! A broken invariant panics; the shell makes that the end of the process.
 
 mod actions;
 mod asks;
 mod batch;
+mod consumers;
 mod digest;
 pub mod disk;
 mod log;
@@ -58,6 +61,7 @@ use std::sync::Arc;
 
 use raft::prelude::{Message, MessageType};
 use raft::{RawNode, StateRole};
+use sluice_protocol::event::EventRecord;
 use sluice_protocol::{Answer, ProductId};
 
 pub use self::actions::{Actions, RoundNews};
@@ -229,6 +233,10 @@ pub struct Replica {
     /// Kept between entries for their capacity.
     answers: Vec<Answer>,
     credits: Vec<(ProductId, i64)>,
+    /// Of entries applied and not published yet.
+    events: Vec<EventRecord>,
+    /// When members of consumer groups are looked at next, monotonic milliseconds.
+    next_roll_call_ms: u64,
 }
 
 /// How raft behaves here.
@@ -311,6 +319,8 @@ impl Replica {
             stop: None,
             answers: Vec::new(),
             credits: Vec::new(),
+            events: Vec::new(),
+            next_roll_call_ms: 0,
         };
         replica.draw_election_timeout();
         Ok(replica)
@@ -389,6 +399,7 @@ impl Replica {
             self.follow_role(actions);
             self.start_round(actions);
             self.answer_reads(now, actions);
+            self.call_the_roll(now, actions);
             self.propose(now, actions);
             if !self.node.has_ready() || self.is_backed_up() {
                 break;

@@ -42,7 +42,7 @@ impl Replica {
         }
     }
 
-    fn propose_batch(&mut self, batch: &Batch, flights: Vec<Box<Flight>>, actions: &mut Actions) {
+    pub(super) fn propose_batch(&mut self, batch: &Batch, flights: Vec<Box<Flight>>, actions: &mut Actions) {
         let data = batch.encode();
         let sizes = (batch.groups.iter().map(Group::len).sum(), data.len());
         match self.node.propose(Vec::new(), data) {

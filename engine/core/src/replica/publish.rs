@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use sluice_protocol::event::EventRecord;
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ProductId, ReservationId, Status, UserId};
 
@@ -15,6 +16,7 @@ use crate::gate::{Gate, Notice, Posted};
 use crate::ledger::command::Group;
 use crate::ledger::effect::{Effects, Event};
 use crate::ledger::{Ledger, Standing};
+use crate::stream::{Block, StreamStep};
 
 /// The replica gives tokens back into the first stripe: a sweep finds them from any other.
 const STRIPE: usize = 0;
@@ -44,6 +46,7 @@ pub(super) struct Collector<'a> {
     pub(super) answers: &'a mut Vec<Answer>,
     /// Net change of availability, by product, in the order first seen.
     pub(super) credits: &'a mut Vec<(ProductId, i64)>,
+    pub(super) events: &'a mut Vec<EventRecord>,
 }
 
 impl Effects for Collector<'_> {
@@ -51,7 +54,9 @@ impl Effects for Collector<'_> {
         self.answers.push(answer);
     }
 
-    fn event(&mut self, _: Event) {}
+    fn event(&mut self, event: Event) {
+        self.events.push(event.into());
+    }
 
     fn credit(&mut self, product: ProductId, units: i64) {
         // Sweeps credit one product many times in a row.
@@ -90,6 +95,8 @@ impl Publisher {
     /// Publishes another ledger in place of the last one, with the gate shut.
     pub(super) fn replace(&mut self, ledger: &mut Ledger) {
         self.board.set_gate(None);
+        self.board.stream.tail.reset(ledger.sequence() + 1);
+        self.board.stream.replace_groups(ledger.groups());
         self.board.clear_filters();
         ledger.each_known(|id| self.board.set_known(id, true));
         ledger.each_buyer(|product, user, _| self.board.set_buyer(product, user, true));
@@ -134,7 +141,18 @@ impl Publisher {
             self.board.set_applied(at);
         }
         ledger.changed(|standing| self.post(standing, at, gate));
+        self.board.stream.set_groups(ledger.groups());
         self.board.set_applied(at);
+    }
+
+    /// Publishes the events of the last applies, and returns them for the shell's files.
+    pub(super) fn events(&self, events: &mut Vec<EventRecord>) -> Option<StreamStep> {
+        if events.is_empty() {
+            return None;
+        }
+        let block = Arc::new(Block::new(std::mem::take(events)));
+        self.board.stream.tail.push(Arc::clone(&block));
+        Some(StreamStep::Append(block))
     }
 
     fn post(&mut self, standing: Standing, at: At, gate: Option<&Gate>) {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use raft::StateRole;
 
+use sluice_protocol::consumed::{DeadReply, GroupReply, MemberReply};
+use sluice_protocol::group::GroupName;
 use sluice_protocol::response::{ProductReply, RefusedField, ReservationReply};
-use sluice_protocol::{Answer, NodeId, ProductId, ReservationId, Status, limits};
+use sluice_protocol::{Answer, Kind, NodeId, ProductId, ReservationId, Status, limits};
 
 use super::ready::round_context;
 use super::{Actions, Lead, Replica};
@@ -111,8 +113,50 @@ pub(super) fn answer(ledger: &Ledger, flight: &mut Flight) {
                 page.map(|view| ProductReply::from((Answer::done(at, 0), Some(view)))).collect(),
             )
         }
+        Load::Groups(name) => groups(ledger, *name),
+        Load::Members(name) => members(ledger, *name),
+        Load::Letters { group, from, limit } => letters(ledger, *group, *from, *limit),
         Load::Commands(_) | Load::Suspects(_) => unreachable!("commands are not reads"),
     };
+}
+
+fn groups(ledger: &Ledger, name: GroupName) -> Answers {
+    let (at, last) = (ledger.at(), ledger.sequence());
+    let found = ledger.groups().iter().filter(|group| name == GroupName::NONE || group.name() == name);
+    let found: Vec<GroupReply> =
+        found.map(|group| GroupReply::from((Answer::done(at, last), Some(group.view())))).collect();
+    if found.is_empty() && name != GroupName::NONE {
+        return Answers::plain(Kind::ListGroups, vec![Answer::plain(at, Status::UnknownGroup)]);
+    }
+    Answers::Groups(found)
+}
+
+fn members(ledger: &Ledger, name: GroupName) -> Answers {
+    let answer = Answer::done(ledger.at(), ledger.sequence());
+    let Some(group) = ledger.groups().by_name(name) else {
+        return Answers::plain(Kind::ListMembers, vec![Answer::plain(ledger.at(), Status::UnknownGroup)]);
+    };
+    let told = group
+        .members()
+        .map(|member| MemberReply::new(answer, member.member, member.lanes, member.since, member.cursor));
+    Answers::Members(told.collect())
+}
+
+fn letters(ledger: &Ledger, group: u32, from: u64, limit: usize) -> Answers {
+    let at = ledger.at();
+    let refused = |answer| Answers::plain(Kind::ListDead, vec![answer]);
+    if !(1..=limits::DEAD_PAGE_MAX).contains(&limit) {
+        let high = limits::DEAD_PAGE_MAX as u64;
+        return refused(Answer::invalid(at, RefusedField::Limit, limit as u64, 1, high));
+    }
+    let Some(group) = ledger.groups().get(group) else {
+        return refused(Answer::plain(at, Status::UnknownGroup));
+    };
+    let page = group.letters_from(from).take(limit).map(|letter| {
+        let event = letter.event.delivered(letter.attempts, letter.redrive != 0);
+        DeadReply::new(Answer::done(at, 0), event, letter.died_ms, letter.cause, letter.redrive)
+    });
+    Answers::Letters(page.collect())
 }
 
 fn reservation(ledger: &Ledger, id: ReservationId) -> ReservationReply {

@@ -9,6 +9,7 @@ use super::publish::{self, Collector};
 use super::{Actions, Lead, Replica, Step, log};
 use crate::fault::{self, Mutant, Stage};
 use crate::flight::Flight;
+use crate::stream::StreamStep;
 use crate::time::Moment;
 
 /// Names a read round, so that no answer to another one is mistaken for its own: never reused, since a term's
@@ -73,6 +74,7 @@ impl Replica {
             if !fault::is_on(Mutant::AnswerBeforePublish) {
                 self.publisher.notices(&mut self.ledger, self.lead.gate());
             }
+            actions.stream.extend(self.publisher.events(&mut self.events));
             fault::reach(Stage::Published);
             if committed.iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal) {
                 self.removals.changed();
@@ -146,6 +148,8 @@ impl Replica {
         if leads && matches!(self.lead, Lead::No) {
             (self.lead, self.lead_term) = (Lead::Elected, term);
             self.publisher.board().rounds.renew();
+            self.publisher.board().stream.seats.forget();
+            self.publisher.board().stream.rates.forget();
             self.take_asks_back();
         }
     }
@@ -184,6 +188,7 @@ impl Replica {
             flight.answer_all(Answer::unknown());
             actions.settled.push(flight);
         }
+        actions.stream.push(StreamStep::Reset(self.ledger.sequence() + 1));
         actions.applied += 1;
         let reset = (meta.index, meta.term);
         self.members = meta.members;
@@ -254,8 +259,12 @@ impl Replica {
         let is_change = entry.get_entry_type() != EntryType::EntryNormal;
         let data: &[u8] = if is_change { &[] } else { &entry.data };
         let mut answers = std::mem::take(&mut self.answers);
-        let mut collector =
-            Collector { board: self.publisher.board(), answers: &mut answers, credits: &mut self.credits };
+        let mut collector = Collector {
+            board: self.publisher.board(),
+            answers: &mut answers,
+            credits: &mut self.credits,
+            events: &mut self.events,
+        };
         let (before_ms, sequence) = (self.ledger.now_ms(), self.ledger.sequence());
         let applied = self
             .ledger

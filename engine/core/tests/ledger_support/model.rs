@@ -203,9 +203,10 @@ impl Model {
             return self.refuse(item.id, asked, answer);
         }
         let first = self.user_units(item.product, item.user) == 0;
-        let sequence = self.event(Change::Reserved, item.product, item.user, item.quantity, item.id);
         let hold_ms = self.products[&item.product].terms.hold_ms;
         let time_ms = self.at.time_ms + u64::from(hold_ms);
+        let change = Change::Reserved { deadline_ms: time_ms };
+        let sequence = self.event(change, item.product, item.user, item.quantity, item.id);
         let outcome = Outcome {
             kind: Kind::Reserve,
             product: item.product,
