@@ -1,5 +1,7 @@
 //! What a replica asks of its shell, and tells it.
 
+use sluice_protocol::event::EventRecord;
+
 use super::StopReason;
 use super::digest::Divergence;
 use super::disk::{Append, SnapshotMeta};
@@ -16,6 +18,11 @@ pub struct Actions {
     pub appends: Vec<(u64, Append)>,
     /// Flights with their answers.
     pub settled: Vec<Box<Flight>>,
+    /// Committed events, in order. A snapshot handed out with them contains them.
+    pub events: Vec<EventRecord>,
+    /// The ledger was replaced by one that had made events up to this sequence. Those above that are not in `events` were
+    /// made elsewhere.
+    pub replaced: Option<u64>,
     /// A snapshot to save aside.
     pub snapshot: Option<(SnapshotMeta, Image)>,
     /// Entries applied: those who watch the board should look.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use sluice_protocol::event::{EventKind, EventRecord, EventView};
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ProductId, ReservationId, Status, UserId};
 
@@ -13,7 +14,7 @@ use crate::fault::{self, Mutant};
 use crate::flight::{Answers, Flight, Load};
 use crate::gate::{Gate, Notice, Posted};
 use crate::ledger::command::Group;
-use crate::ledger::effect::{Effects, Event};
+use crate::ledger::effect::{Change, Effects, Event};
 use crate::ledger::{Ledger, Standing};
 
 /// The replica gives tokens back into the first stripe: a sweep finds them from any other.
@@ -44,6 +45,8 @@ pub(super) struct Collector<'a> {
     pub(super) answers: &'a mut Vec<Answer>,
     /// Net change of availability, by product, in the order first seen.
     pub(super) credits: &'a mut Vec<(ProductId, i64)>,
+    /// Committed events, in order.
+    pub(super) events: &'a mut Vec<EventRecord>,
 }
 
 impl Effects for Collector<'_> {
@@ -51,7 +54,9 @@ impl Effects for Collector<'_> {
         self.answers.push(answer);
     }
 
-    fn event(&mut self, _: Event) {}
+    fn event(&mut self, event: Event) {
+        self.events.push(record(&event));
+    }
 
     fn credit(&mut self, product: ProductId, units: i64) {
         // Sweeps credit one product many times in a row.
@@ -149,6 +154,22 @@ impl Publisher {
         }
         self.notices[part(standing.product)].insert(standing.product, notice);
     }
+}
+
+/// An event as consumers see it.
+fn record(event: &Event) -> EventRecord {
+    let (kind, detail) = match event.change {
+        Change::Reserved => (EventKind::Reserved, 0),
+        Change::Confirmed => (EventKind::Confirmed, 0),
+        Change::Cancelled { reason } => (EventKind::Cancelled, u64::from(reason)),
+        Change::Expired => (EventKind::Expired, 0),
+        Change::Restocked => (EventKind::Restocked, 0),
+        Change::WrittenOff => (EventKind::WrittenOff, 0),
+        Change::TermsChanged => (EventKind::TermsChanged, 0),
+        Change::Sealed => (EventKind::Sealed, 0),
+    };
+    let Event { sequence, index, time_ms, product, user, quantity, id, .. } = *event;
+    EventRecord::from(EventView { sequence, index, time_ms, kind, product, user, quantity, id, detail })
 }
 
 /// Tokens of a product with nothing in flight; `None` if it is unlimited.

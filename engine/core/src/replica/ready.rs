@@ -172,6 +172,7 @@ impl Replica {
         let named = ready.snapshot().get_metadata();
         assert_eq!((meta.index, meta.term), (named.index, named.term), "raft was shown what is loaded");
         self.ledger = ledger;
+        actions.replaced = Some(self.ledger.sequence());
         self.publisher.replace(&mut self.ledger);
         let own = self.config.identity.node;
         self.publisher.board().rounds.set_needless(meta.members.is_alone(own));
@@ -254,8 +255,12 @@ impl Replica {
         let is_change = entry.get_entry_type() != EntryType::EntryNormal;
         let data: &[u8] = if is_change { &[] } else { &entry.data };
         let mut answers = std::mem::take(&mut self.answers);
-        let mut collector =
-            Collector { board: self.publisher.board(), answers: &mut answers, credits: &mut self.credits };
+        let mut collector = Collector {
+            board: self.publisher.board(),
+            answers: &mut answers,
+            credits: &mut self.credits,
+            events: &mut actions.events,
+        };
         let (before_ms, sequence) = (self.ledger.now_ms(), self.ledger.sequence());
         let applied = self
             .ledger

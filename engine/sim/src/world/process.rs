@@ -192,6 +192,7 @@ impl Process {
                 let thread = usize::from(flight.origin.thread);
                 self.desks[thread].settle(flight);
             }
+            self.actions.events.clear();
             if moved || std::mem::take(&mut self.actions.applied) > 0 {
                 moved = true;
                 self.desks.iter_mut().for_each(|desk| desk.reconsider(now));
