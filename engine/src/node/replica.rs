@@ -61,6 +61,19 @@ fn order(orders: &SyncSender<Order>, order: Order) {
         .expect("the snapshot thread lives as long as this one, and has room for all that can wait");
 }
 
+/// Before anything else that came with them: a snapshot that contains them waits until they are durable.
+fn hand_over_events(shared: &Shared, actions: &mut Actions) {
+    let mut events = actions.events.as_slice();
+    if let Some(upto) = actions.replaced.take() {
+        let (before, behind) = events.split_at(events.partition_point(|event| event.sequence() <= upto));
+        shared.events.push(before.into());
+        shared.events.reset(upto);
+        events = behind;
+    }
+    shared.events.push(events.into());
+    actions.events.clear();
+}
+
 impl<'a> Turn<'a> {
     pub(super) fn new(
         shared: &'a Shared,
@@ -199,6 +212,7 @@ impl<'a> Turn<'a> {
     fn act(&mut self) -> bool {
         let shared = self.shared;
         let actions = &mut self.actions;
+        hand_over_events(shared, actions);
         let any = !actions.appends.is_empty() || !actions.settled.is_empty() || actions.applied > 0;
         for (number, step) in actions.appends.drain(..) {
             failpoint::reach(Point::ReplicaOrdered);
@@ -257,6 +271,9 @@ impl<'a> Turn<'a> {
         metrics.commit_index.set(status.commit);
         metrics.applied_index.set(status.applied);
         metrics.ledger_lag.set_ms(now.wall_ms.saturating_sub(status.ledger_ms));
+        metrics.ledger_sequence.set(status.sequence);
+        // Nobody's progress is known yet, so nothing is kept for anybody.
+        shared.events.survey(u64::MAX, status.ledger_ms);
         metrics.apply_lag.set(status.commit.saturating_sub(status.applied));
         metrics.role.set(role(status.role));
         metrics.digests_compared.set(status.digests.compared);

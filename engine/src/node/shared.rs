@@ -21,6 +21,8 @@ use crate::clock::Clock;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::peers::Post;
+use crate::stream::reads::Reads;
+use crate::stream::thread::Events;
 
 /// A thread that sleeps while it has nothing to do.
 #[derive(Debug, Default)]
@@ -99,6 +101,10 @@ pub(crate) struct Shared {
     /// WAL and snapshot threads → replica.
     pub(crate) reports: ArrayQueue<Report>,
     pub(crate) replica: Arc<Sleeper>,
+    /// Replica and snapshot thread → the thread that writes events.
+    pub(crate) events: Events,
+    /// Anybody → the thread that reads events from files.
+    pub(crate) event_reads: Reads,
     /// What comes from peers and operators, if there can be any.
     pub(crate) post: Option<Arc<Post>>,
     pub(crate) wal: Sleeper,
