@@ -19,6 +19,8 @@ use super::{DIR, StreamError, dropped};
 use crate::failpoint::{self, Point};
 use crate::files::sync_dir;
 
+const CUTTING: &str = "cutting off what the log makes again";
+
 /// Gaps that are told one by one.
 const GAPS_TOLD_MAX: usize = 8;
 
@@ -36,14 +38,15 @@ pub(super) fn open(data_dir: &Path, cluster: ClusterId, upto: u64) -> Result<Kep
     }
     let dropped = dropped::read(&dir);
     failpoint::check(Point::EventsCut).map_err(io)?;
+    // The newest first, so that a crash leaves no gap.
+    while let Some((first, _)) = found.pop_if(|(first, _)| *first > upto) {
+        let path = format::path_of(&dir, first);
+        fs::remove_file(&path).map_err(|e| StreamError::io(&path, CUTTING, e))?;
+    }
     let mut segments = Vec::<Segment>::new();
     for (first, is_whole) in found {
         let path = format::path_of(&dir, first);
-        let io = |e| StreamError::io(&path, "cutting off what the log makes again", e);
-        if first > upto {
-            fs::remove_file(&path).map_err(io)?;
-            continue;
-        }
+        let io = |e| StreamError::io(&path, CUTTING, e);
         if !is_whole {
             tracing::warn!(file = %path.display(), "events cannot be used, since the file's header is damaged; it is set aside");
             fs::rename(&path, format::damaged_path_of(&dir, first)).map_err(io)?;

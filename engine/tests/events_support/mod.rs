@@ -1,4 +1,4 @@
-//! Events to write, and the files of a stream read as docs/STORAGE.md describes them, without the code that wrote them.
+//! Events to write, and (`files`) what a node that does not run has kept of its stream.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,7 +7,8 @@
     reason = "each test uses its own part, and fails with it"
 )]
 
-use std::collections::BTreeMap;
+pub mod files;
+
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_engine::stream::{Options, Store, StreamError};
-use sluice_protocol::event::{EVENT_LEN, EventKind, EventRecord, EventView};
+use sluice_protocol::event::{EventKind, EventRecord, EventView};
 use sluice_protocol::{ClusterId, ProductId, ReservationId, UserId};
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -86,43 +87,5 @@ pub fn segments(data: &Path) -> Vec<(u64, PathBuf)> {
     };
     let mut found: Vec<_> = paths.filter_map(|path| Some((first(&path)?, path))).collect();
     found.sort();
-    found
-}
-
-/// All events in the files of a node that does not run, by sequence. Only the last segment may end in a torn event, or in a
-/// torn header.
-///
-/// # Panics
-/// If a file is not what the page says, an event is not what a replica made, or one is missing between two.
-pub fn read_files(data: &Path) -> BTreeMap<u64, [u8; EVENT_LEN]> {
-    let mut found = BTreeMap::new();
-    let segments = segments(data);
-    for (at, (first, path)) in segments.iter().enumerate() {
-        let bytes = fs::read(path).unwrap();
-        let is_last = at + 1 == segments.len();
-        let name = path.display();
-        if bytes.len() < EVENT_LEN && is_last {
-            break;
-        }
-        let (header, rest) = bytes.split_at(EVENT_LEN);
-        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
-        let crc = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
-        assert_eq!((&header[..8], number(&header[24..32])), (&b"SLEVNT\x01\0"[..], *first), "{name}");
-        assert_eq!((&header[32..76], &header[76..]), (&[0; 44][..], &crc(&header[..76])[..]), "{name}");
-        let (whole, torn) = rest.as_chunks::<EVENT_LEN>();
-        assert!(torn.is_empty() || is_last, "{name} ends within an event");
-        for (sequence, event) in (*first..).zip(whole) {
-            assert_eq!(number(&event[..8]), sequence, "{name}");
-            assert_eq!(&event[76..], crc(&event[..73]), "{name}: event {sequence}");
-            assert!(found.insert(sequence, *event).is_none(), "{name}: event {sequence} is twice there");
-        }
-    }
-    let dense = found.keys().next().map_or(0, |first| first + found.len() as u64 - 1);
-    assert_eq!(
-        found.keys().next_back().copied().unwrap_or(0),
-        dense,
-        "events are missing between {:?}",
-        segments
-    );
     found
 }
