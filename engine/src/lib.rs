@@ -5,7 +5,7 @@
 //! - [`config`] what a node may be told, parsed into something that can only be valid
 //! - [`node`] threads and queues; the only place where the paths come together
 //! - [`net`] sockets of clients, [`peers`] those of other nodes and of operators; [`descriptors`] how many there may be
-//! - [`wal`], [`snapshot`], [`datadir`] what is on disk
+//! - [`wal`], [`snapshot`], [`stream`], [`datadir`] what is on disk
 //! - [`ops`] metrics, health, and the port that shows them
 //! - [`clock`] the only reader of time
 //! - [`testing`] a real server inside a test; [`child`] one in a process of its own, to be killed
@@ -28,5 +28,6 @@ pub mod node;
 pub mod ops;
 pub mod peers;
 pub mod snapshot;
+pub mod stream;
 pub mod testing;
 pub mod wal;

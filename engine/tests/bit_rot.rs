@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
+mod events_support;
 mod power;
 
 use std::env;

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
+mod events_support;
 mod rig;
 
 use std::cell::RefCell;
@@ -20,6 +21,7 @@ use sluice_engine::audit::{Account, Promise, Said, Witness};
 use sluice_engine::failpoint::{Fact, OnError, POINTS, VARIABLE, When};
 use sluice_engine::wal::Backend;
 
+use self::events_support::files::{self, Events};
 use self::rig::{Dice, Load, PATIENCE, Rig, run, seed, snapshots_in};
 
 /// Deaths at each point, unless SLUICE_FAIL_ROUNDS says otherwise.
@@ -28,8 +30,10 @@ const ROUNDS: u64 = 3;
 /// Answers before and after the deaths at a point.
 const ANSWERS: usize = 150;
 
-/// Snapshots, and what follows from them, several times a second; tables and filters that are made at once.
-const FLAGS: [&str; 4] = ["--snapshot-every-bytes", "16KiB", "--records-expected", "100000"];
+/// Snapshots, and what follows from them, several times a second; tables and filters that are made at once; events of which
+/// the oldest are soon dropped.
+const FLAGS: [&str; 6] =
+    ["--snapshot-every-bytes", "16KiB", "--records-expected", "100000", "--stream-retain-bytes", "64KiB"];
 
 /// What is sold around each point: one product with a limit for each user, one that sells out, one that does not.
 const PRODUCTS: [Promise; 3] = [
@@ -128,12 +132,14 @@ fn hits(dice: &Dice, most: u64) -> Vec<u64> {
 struct Deaths {
     rig: Rig,
     accounts: Vec<Rc<RefCell<Account>>>,
+    /// What was in the files of the stream after any of the deaths.
+    events: Events,
     deaths: u64,
 }
 
 impl Deaths {
     fn new(rig: Rig) -> Self {
-        Self { rig, accounts: Vec::new(), deaths: 0 }
+        Self { rig, accounts: Vec::new(), events: Events::new(), deaths: 0 }
     }
 
     /// Starts the server so that it fails at `point@hit`. Returns where its words begin.
@@ -165,6 +171,20 @@ impl Deaths {
         let itself = words[from..].contains(&format!("fail point {name}, hit {hit}: killed"));
         assert!(status.signal() == Some(SIGKILL) && itself, "{point}: {status}\n{words}");
         self.deaths += 1;
+        self.look_at_events();
+    }
+
+    /// The server is dead: its events are dense, as far as snapshots reach at least, and none is another than it was.
+    fn look_at_events(&mut self) {
+        let data = &self.rig.launch.data;
+        if !data.join("events").exists() {
+            return;
+        }
+        let found = files::read_whole(data).unwrap_or_else(|wrong| panic!("{wrong}\n{}", self.rig.words()));
+        for (sequence, event) in found {
+            let before = self.events.insert(sequence, event);
+            assert!(before.is_none_or(|before| before == event), "event {sequence} was another before");
+        }
     }
 
     /// A sale on a server that does not fail, and is killed from outside so that one that does can take its place.
@@ -200,12 +220,17 @@ impl Deaths {
     }
 
     /// What was true before is still true after all that came later.
-    async fn finish(self) {
+    async fn finish(mut self) {
         let mut answers = 0;
         for account in &self.accounts {
             answers += self.rig.audit(account).await.answers;
         }
-        eprintln!("{} deaths, {answers} answers checked", self.deaths);
+        // A clean stop leaves a snapshot of everything, and every event.
+        self.rig.server.take().unwrap().terminate(PATIENCE).unwrap();
+        self.look_at_events();
+        let last = self.events.keys().next_back().copied();
+        assert_eq!(last, Some(files::in_snapshot(&self.rig.launch.data)), "the stream ends with the ledger");
+        eprintln!("{} deaths, {answers} answers and {} events checked", self.deaths, self.events.len());
     }
 }
 
@@ -326,6 +351,7 @@ async fn meet_error(deaths: &mut Deaths, point: &str, on_error: OnError) {
         let words = deaths.rig.words();
         let status = ended.unwrap_or_else(|_| panic!("{point} was never met\n{words}"));
         assert!(words[from..].contains(&said) && status.code() == Some(code), "{point}: {status}\n{words}");
+        deaths.look_at_events();
         return;
     }
     let rig = &deaths.rig;

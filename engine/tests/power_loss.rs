@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
+mod events_support;
 mod power;
 
 use std::env;
@@ -135,6 +136,8 @@ fn a_disk_that_forgets_is_noticed() {
     let lost = |found: &Summary| found.failed.iter().any(is_lost);
     let log = shows(&scenes, seed, |plan| plan.forgetting(forget(&[log()], false)), any);
     assert!(log, "syncs of the log count for nothing");
+    let events = shows(&scenes, seed, |plan| plan.forgetting(forget(&[".events"], false)), lost);
+    assert!(events, "syncs of events count for nothing");
     let names = shows(&scenes, seed, |plan| plan.forgetting(forget(&[], true)), any);
     assert!(names, "syncs of directories count for nothing");
     // Without the fence the log's loss is silent: only the oracle sees it.

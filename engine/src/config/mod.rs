@@ -18,7 +18,9 @@ use std::net::SocketAddr;
 use sluice_core::ledger::settings::Settings as LedgerSettings;
 
 pub use error::{ConfigErrors, Mistake, Origin, Problem};
-pub use settings::{ClusterConfig, Config, LimitsConfig, LogConfig, NodeConfig, OpsConfig, PeersConfig};
+pub use settings::{
+    ClusterConfig, Config, LimitsConfig, LogConfig, NodeConfig, OpsConfig, PeersConfig, StreamConfig,
+};
 pub use source::ConfigArgs;
 pub use value::Value;
 

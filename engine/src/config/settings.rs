@@ -73,6 +73,8 @@ fn read<T: FromValue>(resolved: &Resolved, key: &str) -> T {
 const MIB: u64 = 1 << 20;
 /// The least log between two snapshots: below it a node does little else. Tests of fail points want just that.
 const SNAPSHOT_EVERY_MIN: u64 = if cfg!(feature = "failpoints") { 4096 } else { MIB };
+/// The fewest bytes of events. Tests of fail points want segments that are full in no time.
+const STREAM_RETAIN_MIN: u64 = if cfg!(feature = "failpoints") { 64 << 10 } else { 64 * MIB };
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: u64 = 1000;
@@ -163,6 +165,14 @@ sections! {
         open_timeout: Duration = "open-timeout", "2m", Kind::span(SECOND, HOUR);
         /// Free disk space below which nothing new is admitted, so that the log always has room to end cleanly.
         disk_free_min: u64 = "disk-free-min", "256MiB", Kind::size(0, TIB);
+    }
+
+    /// The event stream's files.
+    stream: StreamConfig {
+        /// How long events are kept, by ledger time. What somebody still needs is kept longer.
+        retain: Duration = "stream-retain", "24h", Kind::span(MINUTE, 365 * DAY);
+        /// Bytes of events that are kept; beyond it the oldest go sooner, unless somebody still needs them.
+        retain_bytes: u64 = "stream-retain-bytes", "16GiB", Kind::size(STREAM_RETAIN_MIN, 1024 * TIB);
     }
 
     /// The HTTP port for operators.

@@ -146,6 +146,17 @@ points! {
     /// The older ones are deleted; the replica has not heard of the new one.
     SnapshotSaved = "snapshot.saved", When::Saving(4), OnError::Impossible;
 
+    /// Events are about to be written.
+    EventsWrite = "events.write", When::Logging(100), GAVE_UP;
+    /// Half of what is written at a time is in its segment, and an event torn.
+    EventsHalf = "events.half", When::Logging(100), OnError::Impossible;
+    /// A segment of events has its name and its header, and nothing of it is synced.
+    EventsSegment = "events.segment", When::Logging(12), GAVE_UP;
+    /// Events are written, and not synced.
+    EventsSync = "events.sync", When::Logging(12), GAVE_UP;
+    /// It is noted down which events are dropped; their file is there.
+    EventsDrop = "events.drop", When::Logging(6), OnError::GoesOn;
+
     /// The directory is made; the one above it is not synced.
     CreateDir = "create.dir", When::Creating, REFUSED;
     /// The directory is locked, and holds nothing else.
@@ -193,6 +204,10 @@ points! {
     StartSnapshots = "start.snapshots", When::Starting, OnError::Impossible;
     /// The ledger is loaded from its snapshot; nothing is replayed.
     StartLoaded = "start.loaded", When::Starting, OnError::Impossible;
+    /// The files of events were looked at, and nothing is cut off.
+    EventsCut = "events.cut", When::Starting, REFUSED;
+    /// What the log will make again is cut off; the names that are gone are not synced.
+    EventsCutDone = "events.cut_done", When::Starting, OnError::Impossible;
     /// The replica is made; no thread runs.
     StartReplica = "start.replica", When::Starting, OnError::Impossible;
     /// Everything is replayed and the gate is open; nobody was told.

@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluice_core::board::Board;
-use sluice_core::desk::{Caller, Desk, DeskCounts, DeskLimits, Reply};
+use sluice_core::desk::{COLD_EVENTS, Caller, Cold, ColdRead, Desk, DeskCounts, DeskLimits, Reply};
 use sluice_core::session::{Ask, Facts, Session};
+use sluice_core::stream::Block;
 use sluice_protocol::{Kind, NodeId};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -24,6 +25,7 @@ use crate::failpoint::{self, Point};
 use crate::node::shared::{NetHandle, Shared};
 use crate::ops::labels::Doubt;
 use crate::ops::metrics::Metrics;
+use crate::stream::reads::Ask as EventAsk;
 
 /// How often what is in doubt is looked at again, beside each apply.
 const RECONSIDER_EVERY: Duration = Duration::from_millis(2);
@@ -161,6 +163,9 @@ impl NetThread {
         for flight in bounced {
             desk.bounce(flight);
         }
+        for read in desk.cold_reads() {
+            self.read_cold(read);
+        }
         let watching = desk.is_watching();
         let watched = self.handle().watching.swap(watching, Ordering::SeqCst);
         if watching && !watched {
@@ -179,6 +184,38 @@ impl NetThread {
         self.count(&desk);
         drop(desk);
         self.deliver(&replies);
+    }
+
+    /// Has older events read from files. What was read comes back like a flight.
+    fn read_cold(&self, read: ColdRead) {
+        let (shared, index) = (Arc::clone(&self.shared), self.index);
+        let give_back = move |cold: Cold| {
+            let handle = &shared.nets[index];
+            handle.cold.push(cold).expect("a desk asks for no more at a time than comes back");
+            handle.wake.notify_one();
+        };
+        let nothing = match read {
+            ColdRead::Events(from) => Cold::Events(from, None),
+            ColdRead::Time(time_ms) => Cold::Time(time_ms, None),
+        };
+        let refuse = give_back.clone();
+        let ask = match read {
+            ColdRead::Events(from) => EventAsk::Read {
+                from,
+                max: COLD_EVENTS,
+                reply: Box::new(move |found| {
+                    let block = found.ok().filter(|events| !events.is_empty()).map(Block::new).map(Arc::new);
+                    give_back(Cold::Events(from, block));
+                }),
+            },
+            ColdRead::Time(time_ms) => EventAsk::FindTime {
+                time_ms,
+                reply: Box::new(move |found| give_back(Cold::Time(time_ms, found.ok()))),
+            },
+        };
+        if self.shared.event_reads.ask(ask).is_err() {
+            refuse(nothing);
+        }
     }
 
     fn deliver(&self, replies: &[Reply]) {
@@ -247,6 +284,9 @@ impl NetThread {
                 desk.settle(flight);
             }
             let now = self.shared.clock.now();
+            while let Some(cold) = self.handle().cold.pop() {
+                desk.cold(cold, now);
+            }
             let due = now.mono_ms >= expire_at_ms;
             if due {
                 expire_at_ms = now.mono_ms + EXPIRE_EVERY.as_millis() as u64;

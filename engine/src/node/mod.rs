@@ -6,12 +6,14 @@
 //! - `view`: the cluster as this node sees it
 //! - `disk`: the thread that writes the log
 //! - `snapshots`: the thread for snapshot files
+//! - `events`: the threads for the event stream's files
 //! - `room`: what is free on the disk
 //!
-//! Threads: N for the net, one replica, one for the log, one for snapshots, one for peers, one for the ops port. Data flows one way; only
-//! outcomes come back.
+//! Threads: N for the net, one replica, one for the log, one for snapshots, two for events, one for peers, one for the ops port. Data
+//! flows one way; only outcomes come back.
 
 mod disk;
+mod events;
 mod found;
 mod operators;
 mod recovery;
@@ -32,6 +34,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crossbeam_queue::ArrayQueue;
 use sluice_core::board::Board;
+use sluice_core::desk::COLD_READS_MAX;
 use sluice_core::replica::peer;
 use sluice_core::replica::{CHUNK_LEN, Replica, ReplicaConfig, STEPS_MAX};
 use sluice_core::session::Facts;
@@ -57,6 +60,8 @@ use crate::ops::health::Health;
 use crate::ops::metrics::{Identity, Metrics};
 use crate::ops::server::{OpsError, OpsServer};
 use crate::peers::{self, PeerThread, Peers, Post};
+use crate::stream::reads::Reads;
+use crate::stream::thread::Events;
 
 /// Reports from the disk threads that may wait. The replica has far fewer steps under way.
 const REPORTS_MAX: usize = 1024;
@@ -110,6 +115,7 @@ pub struct Node {
     replica: JoinHandle<()>,
     wal: JoinHandle<()>,
     snapshots: JoinHandle<()>,
+    events: [JoinHandle<()>; 2],
     peers: Option<PeerThread>,
 }
 
@@ -147,7 +153,8 @@ impl Node {
             peer_listener.map(|listener| talk(config, &opened, listener, address, &sleeper)).transpose()?;
         let (post, peers, peer_thread) =
             talk.map_or((None, None, None), |(post, peers, thread)| (Some(post), Some(peers), Some(thread)));
-        let shared = shared(config, Arc::clone(&board), clock, metrics, health);
+        let (events, streams) = events::queues(opened.events);
+        let shared = shared(config, Arc::clone(&board), clock, metrics, health, streams);
         let shared = Arc::new(Shared { replica: sleeper, post, ..shared });
         let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
         failpoint::reach(Point::StartReplica);
@@ -166,6 +173,7 @@ impl Node {
         let room = Room { dir: config.node.data.clone(), min: config.log.disk_free_min };
         let (with, room_of_log) = (Arc::clone(&shared), room.clone());
         let wal = spawn("wal", &data_dir, move || disk::write_log(&with, log, &room_of_log))?;
+        let events = events.start(&shared, &data_dir)?;
         let with = Arc::clone(&shared);
         let snapshots = spawn("snapshots", &data_dir, move || snapshots::run(&with, files, &to_do))?;
         let pace = peers::Pace::new(config.peers.snapshot_rate, CHUNK_LEN as u64);
@@ -179,7 +187,19 @@ impl Node {
             frames_in_flight_max: limits.frames_in_flight_max as usize,
         };
         let nets = net::start(listener, &limits, &facts, &shared).map_err(NodeError::Thread)?;
-        Ok(Self { shared, address, ops, data, identity, nets, replica, wal, snapshots, peers: peer_thread })
+        Ok(Self {
+            shared,
+            address,
+            ops,
+            data,
+            identity,
+            nets,
+            replica,
+            wal,
+            snapshots,
+            events,
+            peers: peer_thread,
+        })
     }
 
     /// Where clients connect.
@@ -223,6 +243,12 @@ impl Node {
         self.shared.replica.wake();
         let threads = self.nets.into_iter().chain([self.replica, self.wal, self.snapshots]);
         for thread in threads {
+            thread.join().expect("threads of a node end without a panic");
+        }
+        // When nobody is left who makes events, or has any read.
+        self.shared.events.stop();
+        self.shared.event_reads.stop();
+        for thread in self.events {
             thread.join().expect("threads of a node end without a panic");
         }
         // Last, so that what the replica said at its end is sent.
@@ -306,12 +332,14 @@ fn shared(
     clock: Clock,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    (events, event_reads): (Events, Reads),
 ) -> Shared {
     let limits = &config.limits;
     // What one frame can add to a desk that is just below its limit.
     let returns_max = net::flights_max(limits) + 2;
     let nets = (0..config.node.net_threads).map(|_| NetHandle {
         returns: ArrayQueue::new(returns_max),
+        cold: ArrayQueue::new(COLD_READS_MAX),
         wake: Notify::new(),
         watching: AtomicBool::new(false),
     });
@@ -327,6 +355,8 @@ fn shared(
         appends: ArrayQueue::new(limits.appends_queue_max.max(STEPS_MAX)),
         reports: ArrayQueue::new(REPORTS_MAX),
         replica: Arc::default(),
+        events,
+        event_reads,
         post: None,
         wal: Sleeper::default(),
         stopping: AtomicBool::new(false),

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Identity};
 use crate::failpoint::{self, Point};
 use crate::snapshot::{Snapshot, SnapshotError, SnapshotStore};
+use crate::stream::{self, StreamError};
 use crate::wal::{Backend, LogStore, Options, StoreError};
 
 /// Why a data directory was refused. Nothing in it was changed or deleted.
@@ -29,6 +30,9 @@ pub enum RecoveryError {
     /// The snapshots.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The event stream's files.
+    #[error(transparent)]
+    Events(#[from] StreamError),
     /// A snapshot that is whole, but not an image of a ledger.
     #[error("the snapshot at index {index} cannot be used: {error}")]
     Image {
@@ -58,6 +62,7 @@ pub(super) struct Opened {
     pub(super) identity: Identity,
     pub(super) log: Box<dyn LogStore>,
     pub(super) snapshots: SnapshotStore,
+    pub(super) events: stream::Store,
     pub(super) recovered: Recovered,
     /// The first index in the log.
     pub(super) log_first: u64,
@@ -87,6 +92,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let index = snapshot.meta.index;
     let ledger = load(&snapshot, config.limits.records_expected, seed)?;
     failpoint::reach(Point::StartLoaded);
+    let keep = stream::Options { retain: config.stream.retain, retain_bytes: config.stream.retain_bytes };
+    let events = stream::Store::open(data_dir.path(), identity.cluster, ledger.sequence(), keep)?;
     tracing::info!(
         snapshot = index,
         log_first = found.first_index,
@@ -106,7 +113,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
         log_base: found.log_base,
     };
     let log_first = found.first_index;
-    Ok(Opened { data_dir, identity, log, snapshots, recovered, log_first, seed })
+    Ok(Opened { data_dir, identity, log, snapshots, events, recovered, log_first, seed })
 }
 
 /// The ledger in a snapshot.

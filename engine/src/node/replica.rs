@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sluice_core::replica::{self, Actions, Divergence, Replica};
+use sluice_core::stream::StreamStep;
 
 use super::room::Room;
 use super::shared::{Part, Report, Shared, stop_for};
@@ -59,6 +60,16 @@ fn order(orders: &SyncSender<Order>, order: Order) {
     orders
         .try_send(order)
         .expect("the snapshot thread lives as long as this one, and has room for all that can wait");
+}
+
+/// Before anything else that came with them: a snapshot that contains them waits until they are durable.
+fn hand_over_events(shared: &Shared, actions: &mut Actions) {
+    for step in actions.stream.drain(..) {
+        match step {
+            StreamStep::Append(block) => shared.events.push(block),
+            StreamStep::Reset(next) => shared.events.reset(next - 1),
+        }
+    }
 }
 
 impl<'a> Turn<'a> {
@@ -199,6 +210,7 @@ impl<'a> Turn<'a> {
     fn act(&mut self) -> bool {
         let shared = self.shared;
         let actions = &mut self.actions;
+        hand_over_events(shared, actions);
         let any = !actions.appends.is_empty() || !actions.settled.is_empty() || actions.applied > 0;
         for (number, step) in actions.appends.drain(..) {
             failpoint::reach(Point::ReplicaOrdered);
@@ -257,6 +269,8 @@ impl<'a> Turn<'a> {
         metrics.commit_index.set(status.commit);
         metrics.applied_index.set(status.applied);
         metrics.ledger_lag.set_ms(now.wall_ms.saturating_sub(status.ledger_ms));
+        metrics.ledger_sequence.set(status.sequence);
+        shared.events.survey(shared.board.stream.floor(), status.ledger_ms);
         metrics.apply_lag.set(status.commit.saturating_sub(status.applied));
         metrics.role.set(role(status.role));
         metrics.digests_compared.set(status.digests.compared);

@@ -10,6 +10,7 @@ use std::thread::Thread;
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use sluice_core::board::Board;
+use sluice_core::desk::Cold;
 use sluice_core::flight::Flight;
 use sluice_core::ledger::Ledger;
 use sluice_core::replica::disk::{Append, SnapshotMeta};
@@ -21,6 +22,8 @@ use crate::clock::Clock;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::peers::Post;
+use crate::stream::reads::Reads;
+use crate::stream::thread::Events;
 
 /// A thread that sleeps while it has nothing to do.
 #[derive(Debug, Default)]
@@ -45,7 +48,9 @@ impl Sleeper {
 pub(crate) struct NetHandle {
     /// Flights with their answers.
     pub(crate) returns: ArrayQueue<Box<Flight>>,
-    /// Something is in `returns`, or an apply matters to this thread.
+    /// Events that were read from files.
+    pub(crate) cold: ArrayQueue<Cold>,
+    /// Something is in `returns` or in `cold`, or an apply matters to this thread.
     pub(crate) wake: Notify,
     /// Something is in doubt there: applies matter.
     pub(crate) watching: AtomicBool,
@@ -99,6 +104,10 @@ pub(crate) struct Shared {
     /// WAL and snapshot threads → replica.
     pub(crate) reports: ArrayQueue<Report>,
     pub(crate) replica: Arc<Sleeper>,
+    /// Replica and snapshot thread → the thread that writes events.
+    pub(crate) events: Events,
+    /// Anybody → the thread that reads events from files.
+    pub(crate) event_reads: Reads,
     /// What comes from peers and operators, if there can be any.
     pub(crate) post: Option<Arc<Post>>,
     pub(crate) wal: Sleeper,

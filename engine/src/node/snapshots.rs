@@ -72,6 +72,8 @@ pub(super) fn run(shared: &Shared, mut files: Files, orders: &Receiver<Order>) {
 
 fn save(shared: &Shared, store: &mut SnapshotStore, meta: &SnapshotMeta, image: Image) {
     let start = Instant::now();
+    // Behind the snapshot the log may go, from which they could be made again.
+    shared.events.sync_upto(image.sequence());
     let saved = store.save(meta, image.sections(), |_| {});
     match &saved {
         Ok(bytes) => {

@@ -116,6 +116,25 @@ metrics! {
     /// The last log index that the newest durable snapshot contains.
     snapshot_index: Gauge = "sluice_snapshot_index",
 
+    /// The oldest event that is kept here; one more than the last if there is none.
+    event_first: Gauge = "sluice_events_first_sequence",
+    /// The last event that is written here, or came before what is kept.
+    event_last: Gauge = "sluice_events_last_sequence",
+    /// Events that are neither kept here nor were dropped by retention.
+    events_missing: Gauge = "sluice_events_missing",
+    /// Bytes that events take on disk.
+    event_disk_bytes: Gauge = "sluice_events_disk_bytes",
+    /// Bytes of events written.
+    event_bytes: Counter = "sluice_events_bytes",
+    /// Calls that wrote events.
+    event_writes: Counter = "sluice_events_writes",
+    /// Time that one sync of events took.
+    event_fsync_duration: Durations = "sluice_events_fsync_duration_seconds",
+    /// Requests to read events from files.
+    event_reads: Counter = "sluice_events_reads",
+    /// Of these, those that failed because a file is damaged or cannot be read.
+    event_reads_failed: Counter = "sluice_events_reads_failed",
+
     /// The raft term.
     term: Gauge = "sluice_raft_term",
     /// The part this node plays: 1 for its present role, 0 for the others.
@@ -142,6 +161,8 @@ metrics! {
     digests_compared: Gauge = "sluice_digests_compared",
     /// Times that another replica's state differed from this one's at the same index. Must be 0.
     divergences: Counter = "sluice_divergences",
+    /// The sequence of the ledger's last event.
+    ledger_sequence: Gauge = "sluice_ledger_sequence",
     /// How far ledger time is behind this node's clock.
     ledger_lag: MillisGauge = "sluice_ledger_lag_seconds",
     /// Bytes that the ledger's tables take, estimated.

@@ -36,6 +36,8 @@ pub struct Stats {
     pub latency: LatencyStats,
     /// Log and snapshots.
     pub log: LogStats,
+    /// The files of the event stream.
+    pub events: EventStats,
     /// The members of its cluster, as it sees them.
     pub cluster: Cluster,
     /// What replicas do for each other.
@@ -184,6 +186,31 @@ pub struct LogStats {
     pub snapshot_index: u64,
 }
 
+/// The files of the event stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventStats {
+    /// The sequence of the ledger's last event.
+    pub made: u64,
+    /// The oldest event that is kept; one more than the last if there is none.
+    pub first: u64,
+    /// The last event that is written, or came before what is kept.
+    pub last: u64,
+    /// Neither kept nor dropped by retention.
+    pub missing: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes written since the start.
+    pub bytes: u64,
+    /// Calls that wrote them.
+    pub writes: u64,
+    /// One sync of them.
+    pub syncs: Quantiles,
+    /// Requests to read them from files.
+    pub reads: u64,
+    /// Of these, those that failed because of a file.
+    pub reads_failed: u64,
+}
+
 impl Stats {
     /// Reads all numbers as they are now.
     pub fn read(metrics: &Metrics, health: &Health) -> Self {
@@ -236,6 +263,7 @@ impl Stats {
                 snapshot_bytes: metrics.snapshot_bytes.get(),
                 snapshot_index: metrics.snapshot_index.get(),
             },
+            events: events(metrics),
             cluster: metrics.members.get(),
             replication: ReplicationStats {
                 apply_lag: metrics.apply_lag.get(),
@@ -247,6 +275,21 @@ impl Stats {
                 divergences: metrics.divergences.get(),
             },
         }
+    }
+}
+
+fn events(metrics: &Metrics) -> EventStats {
+    EventStats {
+        made: metrics.ledger_sequence.get(),
+        first: metrics.event_first.get(),
+        last: metrics.event_last.get(),
+        missing: metrics.events_missing.get(),
+        disk_bytes: metrics.event_disk_bytes.get(),
+        bytes: metrics.event_bytes.get(),
+        writes: metrics.event_writes.get(),
+        syncs: quantiles(&metrics.event_fsync_duration),
+        reads: metrics.event_reads.get(),
+        reads_failed: metrics.event_reads_failed.get(),
     }
 }
 

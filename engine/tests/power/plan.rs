@@ -19,6 +19,7 @@ use super::record::Event;
 use super::scene::{Scene, in_memory};
 use super::tree::{Ino, Tree};
 use super::wire::Said;
+use crate::events_support::files;
 
 /// Judges the image of this number and no other, and keeps a copy of it.
 const ONLY: &str = "SLUICE_POWER_IMAGE";
@@ -352,7 +353,12 @@ fn work(images: &Mutex<Receiver<Image>>, summary: &Mutex<Summary>, wanted: usize
             image.tree.store(&kept);
             eprintln!("image {} is in {}; not synced:\n{}", image.number, kept.display(), image.pending);
         }
-        let verdict = judge(dir.path(), &image.oracle, &[]);
+        let mut verdict = judge(dir.path(), &image.oracle, &[]);
+        if verdict == Verdict::Recovered
+            && let Err(wrong) = files::read_whole(&dir.path().join(DATA))
+        {
+            verdict = Verdict::Failed(format!("lost: {wrong}"));
+        }
         let mut summary = summary.lock().unwrap();
         summary.count(&image, verdict);
         let judged = summary.recovered + summary.refused.len() + summary.failed.len();

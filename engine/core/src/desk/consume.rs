@@ -21,6 +21,9 @@ const FETCHES_MAX: usize = 1024;
 /// Events read from files at a time.
 pub const COLD_EVENTS: usize = 4096;
 
+/// Reads of files that a desk may have asked for and not been answered.
+pub const COLD_READS_MAX: usize = 64;
+
 /// Blocks read from files that are kept, of those that consumers asked for last.
 const COLD_BLOCKS_MAX: usize = 16;
 
@@ -71,7 +74,8 @@ impl Consumers {
     }
 
     fn want(&mut self, read: ColdRead) {
-        if !self.asked.contains(&read) {
+        // Whoever finds no room asks again when one of them is answered.
+        if !self.asked.contains(&read) && self.asked.len() < COLD_READS_MAX {
             self.asked.push(read);
             self.wanted.push(read);
         }

@@ -34,7 +34,7 @@ use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ProductId};
 
 use self::consume::Consumers;
-pub use self::consume::{COLD_EVENTS, Cold, ColdRead};
+pub use self::consume::{COLD_EVENTS, COLD_READS_MAX, Cold, ColdRead};
 use self::frames::OpenFrame;
 pub use self::frames::{Caller, Reply};
 use self::judge::Verdict;

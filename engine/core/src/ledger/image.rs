@@ -117,6 +117,11 @@ impl Image {
         self.header.index
     }
 
+    /// The sequence of the last event that it contains; 0 before the first.
+    pub fn sequence(&self) -> u64 {
+        self.header.sequence
+    }
+
     /// The image's bytes, section by section. What has been written is let go at once, so that the ledger need
     /// not copy it any more.
     pub fn sections(self) -> impl Iterator<Item = Vec<u8>> + Send + 'static {

@@ -35,7 +35,7 @@ pub struct Actions {
     pub digest: Option<(u64, Image)>,
     /// Another replica is not the same as this one. It is told once for each index and node.
     pub divergence: Option<Divergence>,
-    /// What to do with the files of events, in this order.
+    /// What to do with the files of events, in this order. A snapshot handed out with them contains them.
     pub stream: Vec<StreamStep>,
     /// Read rounds that began or ended.
     pub rounds: RoundNews,

@@ -55,6 +55,8 @@ pub struct ReplicaStatus {
     pub log_bytes: u64,
     /// Ledger time, milliseconds since 1970.
     pub ledger_ms: u64,
+    /// The sequence of the ledger's last event.
+    pub sequence: u64,
     /// Flights that wait for an entry.
     pub waiting: usize,
     /// Entries proposed and not applied.
@@ -89,6 +91,7 @@ impl Replica {
             incoming_have,
             incoming_len,
             log_bytes: self.log_bytes,
+            sequence: self.ledger.sequence(),
             ledger_ms: self.ledger.now_ms(),
             waiting: self.waiting.len(),
             pending: self.pending.len(),

@@ -32,7 +32,7 @@ use self::place::Rates;
 pub(crate) use self::place::place;
 pub(crate) use self::seats::Seats;
 pub use self::tail::{Bounds, Tail};
-use crate::ledger::groups::Groups;
+use crate::ledger::groups::{Group, Groups};
 
 /// What the shell does with events, in this order.
 #[derive(Clone, Debug)]
@@ -68,6 +68,16 @@ impl Stream {
     /// The groups as of what is applied here.
     pub fn groups(&self) -> Arc<Groups> {
         self.groups.load_full()
+    }
+
+    /// The first sequence that some group still needs, as far as its terms keep it for the group. Whatever is before may go.
+    pub fn floor(&self) -> u64 {
+        let last = self.tail.last();
+        let needs = |group: &Arc<Group>| match group.terms().backlog_max {
+            0 => group.min_cursor(),
+            most => group.min_cursor().max(last.saturating_sub(most)),
+        };
+        self.groups.load().iter().map(needs).min().unwrap_or(last) + 1
     }
 
     /// Publishes the groups of a ledger that took the place of another: versions are counted anew. Replica thread only.
