@@ -125,6 +125,16 @@ mutants! {
     AskJoinsStartedRound = "ask_joins_started_round";
     /// A node that leads no more keeps what only a leader may look at, and takes it for a read.
     SuspectTakenForRead = "suspect_taken_for_read";
+    /// An acknowledgement that comes late moves the cursor back.
+    CursorGoesBack = "cursor_goes_back";
+    /// What a member acknowledges counts although its lane was another's meanwhile, or was sought elsewhere.
+    StaleEpochAccepted = "stale_epoch_accepted";
+    /// A member keeps the lanes that were given to another.
+    TwoOwners = "two_owners";
+    /// A dead letter is forgotten where there is no room for it, or where its second delivery fails too.
+    LetterLost = "letter_lost";
+    /// An id keeps the answer that the order system is behind.
+    QueueingRemembered = "queueing_remembered";
 }
 
 #[cfg(feature = "failpoints")]

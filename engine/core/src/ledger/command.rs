@@ -4,21 +4,29 @@
 //! row of tight loops and a group's cache lines can be fetched ahead. On disk and between nodes a batch is
 //!
 //! ```text
-//! 0 1 version   FORMAT
+//! 0 1 version   FORMAT if anything is asked of consumer groups, otherwise 1, which older builds read
 //! 1 3 reserved  zero
 //! 4 4 checksum  CRC-32 (IEEE) of everything behind
 //! 8 … rkyv archive of Batch (little-endian, 32-bit offsets, unaligned)
 //! ```
 //!
-//! Deliberately not here: what the commands do.
+//! Deliberately not here: what the commands do, and the commands of consumer groups (`consume`).
+
+mod consume;
 
 use rkyv::rancor;
 use rkyv::{Archive, Deserialize, Serialize};
 use sluice_protocol::request::PutProductItem;
 use thiserror::Error;
 
-/// The format this build writes.
-pub const FORMAT: u8 = 1;
+pub use consume::{Ack, Consume, LoggedTerms, Nak, Named, Numbered, PutGroup};
+pub(super) use consume::{ArchivedAck, ArchivedConsume, ArchivedNak, ArchivedNamed, ArchivedPutGroup};
+
+/// The newest format that this build reads and writes.
+pub const FORMAT: u8 = 2;
+
+/// The format of entries that ask nothing of consumer groups.
+pub const FORMAT_WITHOUT_GROUPS: u8 = 1;
 
 const PREFIX_LEN: usize = 8;
 
@@ -53,6 +61,8 @@ pub enum Group {
     WriteOff(Vec<ChangeStock>),
     /// Promise that no stock will be added; each item is the product.
     Seal(Vec<u64>),
+    /// Whatever is asked of consumer groups.
+    Consume(Vec<Consume>),
 }
 
 /// Take units of a product for a user.
@@ -144,7 +154,8 @@ impl Batch {
         let mut bytes = rkyv::api::high::to_bytes_in::<_, rancor::Failure>(self, bytes)
             .expect("a batch in memory can be written to memory");
         let checksum = crc32fast::hash(&bytes[PREFIX_LEN..]);
-        bytes[0] = FORMAT;
+        let asks_groups = self.groups.iter().any(|group| matches!(group, Group::Consume(_)));
+        bytes[0] = if asks_groups { FORMAT } else { FORMAT_WITHOUT_GROUPS };
         bytes[4..PREFIX_LEN].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
@@ -157,8 +168,11 @@ impl Batch {
         let Some((prefix, archive)) = bytes.split_at_checked(PREFIX_LEN) else {
             return Err(EntryError::Damaged("shorter than its prefix"));
         };
-        if prefix[0] != FORMAT {
+        if prefix[0] > FORMAT {
             return Err(EntryError::Newer { got: prefix[0] });
+        }
+        if prefix[0] < FORMAT_WITHOUT_GROUPS {
+            return Err(EntryError::Damaged("of no format that there was"));
         }
         if prefix[1..4] != [0; 3] {
             return Err(EntryError::Damaged("reserved bytes are not zero"));
@@ -166,8 +180,14 @@ impl Batch {
         if crc32fast::hash(archive).to_le_bytes() != prefix[4..] {
             return Err(EntryError::Damaged("checksum does not match"));
         }
-        rkyv::access::<ArchivedBatch, rancor::Failure>(archive)
-            .map_err(|_| EntryError::Damaged("not an archive of a batch"))
+        let batch = rkyv::access::<ArchivedBatch, rancor::Failure>(archive)
+            .map_err(|_| EntryError::Damaged("not an archive of a batch"))?;
+        // Builds that know the first format alone must refuse what this one refuses.
+        let asks_groups = batch.groups.iter().any(|group| matches!(group, ArchivedGroup::Consume(_)));
+        if asks_groups && prefix[0] == FORMAT_WITHOUT_GROUPS {
+            return Err(EntryError::Damaged("it asks consumer groups in a format that has none"));
+        }
+        Ok(batch)
     }
 }
 
@@ -181,6 +201,7 @@ impl Group {
             Self::Put(items) => items.len(),
             Self::Restock(items) | Self::WriteOff(items) => items.len(),
             Self::Seal(items) => items.len(),
+            Self::Consume(items) => items.len(),
         }
     }
 
@@ -198,6 +219,10 @@ impl Group {
             Self::Put(_) => size_of::<ArchivedPut>(),
             Self::Restock(_) | Self::WriteOff(_) => size_of::<ArchivedChangeStock>(),
             Self::Seal(_) => size_of::<u64>(),
+            Self::Consume(items) => {
+                let items = items.iter().map(Consume::encoded_len);
+                return size_of::<ArchivedGroup>() + items.sum::<usize>();
+            }
         };
         size_of::<ArchivedGroup>() + item * self.len()
     }
@@ -215,6 +240,7 @@ impl Group {
                 mine.extend_from_slice(theirs);
             }
             (Self::Seal(mine), Self::Seal(theirs)) => mine.extend_from_slice(theirs),
+            (Self::Consume(mine), Self::Consume(theirs)) => mine.extend_from_slice(theirs),
             _ => return false,
         }
         true

@@ -1,8 +1,8 @@
 //! The ledger's bytes: a row of sections, each of which checks itself.
 //!
 //! ```text
-//! 0 1 version    FORMAT
-//! 1 1 kind       1 header (exactly one, first), 2 products, 3 records
+//! 0 1 version    of products and records 1, of groups FORMAT; of the header FORMAT if there are groups, otherwise 1
+//! 1 1 kind       1 header (exactly one, first), 2 products, 3 records, 4 consumer groups
 //! 2 2 reserved   zero
 //! 4 4 length     bytes of the archive
 //! 8 4 checksum   CRC-32 (IEEE) of the eight bytes before and of the archive
@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Every section names the image's index and its own first row, so sections of two images, or in another order,
-//! do not pass. Tables that can be built again from the rows are not in an image, so the same state has the same
+//! do not pass. Where no consumer group ever was, there is no section of them, and older builds read the image; where one was,
+//! they refuse its header. Tables that can be built again from the rows are not in an image, so the same state has the same
 //! bytes whatever the hash seed: [`Ledger::digest`] is taken of them.
 //!
 //! Deliberately not here: files, and the way back (`load`).
@@ -25,12 +26,16 @@ use thiserror::Error;
 
 use super::Ledger;
 use super::chunked::Frozen;
+use super::groups::Groups;
 use super::product::Product;
 use super::records::{Ends, Record};
 use super::settings::Settings;
 
-/// The format this build writes.
-pub const FORMAT: u8 = 1;
+/// The newest format that this build reads and writes.
+pub const FORMAT: u8 = 2;
+
+/// The format of everything in an image without consumer groups, and of all but header and groups in one with them.
+pub const FORMAT_WITHOUT_GROUPS: u8 = 1;
 
 /// Bytes before a section's archive.
 pub(super) const PREFIX_LEN: usize = 12;
@@ -45,6 +50,7 @@ pub(super) enum SectionKind {
     Header = 1,
     Products = 2,
     Records = 3,
+    Groups = 4,
 }
 
 /// Everything but rows.
@@ -96,6 +102,7 @@ pub struct Image {
     header: Header,
     products: Vec<Frozen<Product>>,
     records: Vec<Frozen<Record>>,
+    groups: Groups,
 }
 
 impl fmt::Debug for Image {
@@ -116,9 +123,10 @@ impl Image {
         let index = self.header.index;
         let products = self.products.into_iter();
         let records = self.records.into_iter();
-        std::iter::once(header_section(&self.header))
+        std::iter::once(header_section(&self.header, &self.groups))
             .chain(products.map(move |chunk| product_section(index, chunk.first, chunk.rows())))
             .chain(records.map(move |chunk| record_section(index, chunk.first, chunk.rows())))
+            .chain(group_sections(index, self.groups))
     }
 
     /// What [`Ledger::digest`] was when it was frozen. Lets go of the image as it goes on.
@@ -135,6 +143,7 @@ impl Ledger {
             header: self.header(),
             products: self.products.rows.freeze(),
             records: self.records.rows.freeze(),
+            groups: self.groups.clone(),
         }
     }
 
@@ -143,9 +152,10 @@ impl Ledger {
     pub fn digest(&self) -> u64 {
         let products = self.products.rows.slices();
         let records = self.records.rows.slices();
-        std::iter::once(header_section(&self.header()))
+        std::iter::once(header_section(&self.header(), &self.groups))
             .chain(products.map(|(first, rows)| product_section(self.index, first, rows)))
             .chain(records.map(|(first, rows)| record_section(self.index, first, rows)))
+            .chain(group_sections(self.index, self.groups.clone()))
             .fold(0, |digest, section| absorb(digest, &section))
     }
 
@@ -176,16 +186,21 @@ fn absorb(digest: u64, bytes: &[u8]) -> u64 {
     step(digest, bytes.len() as u64)
 }
 
-fn header_section(header: &Header) -> Vec<u8> {
-    section(SectionKind::Header, header)
+fn header_section(header: &Header, groups: &Groups) -> Vec<u8> {
+    let format = if groups.is_used() { FORMAT } else { FORMAT_WITHOUT_GROUPS };
+    section(format, SectionKind::Header, header)
 }
 
 fn product_section(index: u64, first: u32, rows: &[Product]) -> Vec<u8> {
-    section(SectionKind::Products, &ProductRows { index, first, rows })
+    section(FORMAT_WITHOUT_GROUPS, SectionKind::Products, &ProductRows { index, first, rows })
 }
 
 fn record_section(index: u64, first: u32, rows: &[Record]) -> Vec<u8> {
-    section(SectionKind::Records, &RecordRows { index, first, rows })
+    section(FORMAT_WITHOUT_GROUPS, SectionKind::Records, &RecordRows { index, first, rows })
+}
+
+fn group_sections(index: u64, groups: Groups) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
+    groups.sections(index).map(|rows| section(FORMAT, SectionKind::Groups, &rows))
 }
 
 /// What can be written into a section.
@@ -193,12 +208,12 @@ trait Section: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, rancor
 
 impl<T> Section for T where T: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, rancor::Failure>> {}
 
-fn section(kind: SectionKind, content: &impl Section) -> Vec<u8> {
+fn section(format: u8, kind: SectionKind, content: &impl Section) -> Vec<u8> {
     let bytes = vec![0; PREFIX_LEN];
     let mut bytes =
         to_bytes_in::<_, rancor::Failure>(content, bytes).expect("rows in memory can be written to memory");
     let length = u32::try_from(bytes.len() - PREFIX_LEN).expect("a chunk of rows is far below 4 GiB");
-    bytes[0] = FORMAT;
+    bytes[0] = format;
     bytes[1] = kind as u8;
     bytes[4..CHECKED_LEN].copy_from_slice(&length.to_le_bytes());
     let checksum = checksum(&bytes);

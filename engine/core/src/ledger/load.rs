@@ -15,9 +15,10 @@ use super::admin::out_of_range;
 use super::ahead::AHEAD;
 use super::chunked::NONE;
 use super::expiry::Fifo;
+use super::groups::{ArchivedGroupRows, Bounds};
 use super::image::{
-    ArchivedHeader, ArchivedProductRows, ArchivedRecordRows, CHECKED_LEN, FORMAT, Header, ImageError,
-    PREFIX_LEN, SectionKind, checksum,
+    ArchivedHeader, ArchivedProductRows, ArchivedRecordRows, CHECKED_LEN, FORMAT, FORMAT_WITHOUT_GROUPS,
+    Header, ImageError, PREFIX_LEN, SectionKind, checksum,
 };
 use super::product::Product;
 use super::records::{Kind, Record};
@@ -27,7 +28,7 @@ use crate::fault::{self, Mutant};
 use ImageError::Damaged;
 
 /// No log is so long, and whoever goes on counting from here does not come to the end of the numbers.
-const COUNT_MAX: u64 = u64::MAX / 2;
+pub(super) const COUNT_MAX: u64 = u64::MAX / 2;
 
 impl Ledger {
     /// Reads an image. `capacity` and `seed` are as in [`Ledger::with_capacity`]. Afterwards every product
@@ -41,7 +42,7 @@ impl Ledger {
         seed: u64,
     ) -> Result<Self, ImageError> {
         let mut sections = sections.map(open);
-        let (kind, archive) = sections.next().ok_or(Damaged("it is empty"))??;
+        let (format, kind, archive) = sections.next().ok_or(Damaged("it is empty"))??;
         if kind != SectionKind::Header {
             return Err(Damaged("it does not begin with its header"));
         }
@@ -57,10 +58,18 @@ impl Ledger {
         ledger.index = header.index;
         ledger.now_ms = header.now_ms;
         ledger.sequence = header.sequence;
+        let mut groups_len = None;
         for section in sections {
-            let (kind, archive) = section?;
+            let (_, kind, archive) = section?;
             match kind {
                 SectionKind::Header => return Err(Damaged("it has two headers")),
+                SectionKind::Groups => {
+                    let len = ledger.load_groups(archived(archive)?)?;
+                    if groups_len.replace(len).is_some_and(|before| before != len) {
+                        return Err(Damaged("its sections of groups contradict each other"));
+                    }
+                }
+                _ if groups_len.is_some() => return Err(Damaged("its groups do not come last")),
                 SectionKind::Products => ledger.load_products(archived(archive)?)?,
                 SectionKind::Records => ledger.load_records(archived(archive)?)?,
             }
@@ -68,6 +77,10 @@ impl Ledger {
         let rows = (ledger.products.len(), ledger.records.rows.len());
         if rows != (header.products_len, header.records_len) {
             return Err(Damaged("rows are missing"));
+        }
+        let is_of_groups = format == FORMAT;
+        if groups_len.is_some() != is_of_groups || groups_len.unwrap_or(0) != ledger.groups.len() {
+            return Err(Damaged("groups are missing, or there are some that the header does not tell of"));
         }
         ledger.records.ends = header.ends;
         ledger.check_lists()?;
@@ -143,6 +156,16 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Loads a section of groups, and returns how many groups it says there are.
+    fn load_groups(&mut self, section: &ArchivedGroupRows) -> Result<u32, ImageError> {
+        check_place(self.index, self.groups.len(), section.index.to_native(), section.first.to_native())?;
+        if self.groups.is_used() && section.len() <= self.groups.len() {
+            return Err(Damaged("it has more sections of groups than groups"));
+        }
+        self.groups.load(section, Bounds { sequence: self.sequence, now_ms: self.now_ms })?;
+        Ok(section.len())
     }
 
     /// Whether the record could have been written, as far as the record and its product can tell.
@@ -291,8 +314,8 @@ fn is_kept_refusal(status: Status) -> bool {
     )
 }
 
-/// Checks a section's prefix, and returns its kind and archive.
-fn open(section: &[u8]) -> Result<(SectionKind, &[u8]), ImageError> {
+/// Checks a section's prefix, and returns its format, kind and archive.
+fn open(section: &[u8]) -> Result<(u8, SectionKind, &[u8]), ImageError> {
     let Some((prefix, archive)) = section.split_at_checked(PREFIX_LEN) else {
         return Err(Damaged("a section is shorter than its prefix"));
     };
@@ -302,19 +325,20 @@ fn open(section: &[u8]) -> Result<(SectionKind, &[u8]), ImageError> {
     if checksum(section).to_le_bytes() != prefix[CHECKED_LEN..] {
         return Err(Damaged("a section's checksum does not match"));
     }
-    if prefix[0] != FORMAT || prefix[2..4] != [0; 2] {
+    if prefix[2..4] != [0; 2] {
         return Err(Damaged("a section's prefix"));
     }
     if prefix[4..CHECKED_LEN] != (archive.len() as u32).to_le_bytes() {
         return Err(Damaged("a section is not as long as it says"));
     }
-    let kind = match prefix[1] {
-        1 => SectionKind::Header,
-        2 => SectionKind::Products,
-        3 => SectionKind::Records,
-        _ => return Err(Damaged("a section is of no kind that there is")),
+    let kind = match (prefix[1], prefix[0]) {
+        (1, FORMAT_WITHOUT_GROUPS | FORMAT) => SectionKind::Header,
+        (2, FORMAT_WITHOUT_GROUPS) => SectionKind::Products,
+        (3, FORMAT_WITHOUT_GROUPS) => SectionKind::Records,
+        (4, FORMAT) => SectionKind::Groups,
+        _ => return Err(Damaged("a section is of no kind that there is in its format")),
     };
-    Ok((kind, archive))
+    Ok((prefix[0], kind, archive))
 }
 
 fn archived<T>(archive: &[u8]) -> Result<&T, ImageError>

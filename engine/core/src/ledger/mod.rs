@@ -8,6 +8,7 @@
 //! - [`command`]: what an entry says; [`effect`]: what applying it tells; [`settings`]: agreed bounds
 //! - `turn`: one entry's turn: time, commands in order, then the sweeps; `ahead`: their memory, awaited together
 //! - `reservation`: reserve, confirm, cancel, resolve; `admin`: put, restock, write off, seal
+//! - [`groups`]: who consumes the events, and how far each has come
 //! - `product`: terms and counters; `quota`: units by user; `expiry`: deadlines; `records`: ids and outcomes
 //! - `chunked`: rows that freeze without copying; [`image`]: their bytes; `load`: the way back
 //! - `table`: hash tables that grow a little at a time
@@ -22,6 +23,7 @@ mod chunked;
 pub mod command;
 pub mod effect;
 mod expiry;
+pub mod groups;
 pub mod image;
 mod load;
 mod product;
@@ -40,6 +42,7 @@ use sluice_protocol::response::At;
 use command::{Batch, EntryError};
 use effect::Effects;
 use expiry::Agenda;
+use groups::Groups;
 use product::Products;
 use quota::Quotas;
 use records::Records;
@@ -64,6 +67,7 @@ pub struct Ledger {
     products: Products,
     quotas: Quotas,
     agenda: Agenda,
+    groups: Groups,
 }
 
 /// What became of an entry.
@@ -102,6 +106,7 @@ impl Ledger {
             products: Products::new(seed),
             quotas: Quotas::with_capacity(records, seed),
             agenda: Agenda::default(),
+            groups: Groups::default(),
         }
     }
 
@@ -166,6 +171,11 @@ impl Ledger {
     /// The sequence of the last event; 0 before the first.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// Its consumer groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// What every replica of this ledger has agreed on.

@@ -12,7 +12,7 @@
 //! of a conflict. An expired hold that was told so to its payer, or that was cancelled, is *settled*: it can
 //! never be confirmed, or the money that was sent back would have bought something.
 //!
-//! Deliberately not here: deadlines and sweeps (`expiry`), counters (`product`).
+//! Deliberately not here: deadlines and sweeps (`expiry`), counters (`product`), how far consumers are behind (`groups`).
 
 use sluice_protocol::limits::QUANTITY_MAX;
 use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, State, Status, UserId};
@@ -69,12 +69,7 @@ impl<E: Effects> Turn<'_, E> {
         };
         match record.state() {
             _ if names_a_change_of_stock(&record) => Answer::plain(self.at, Status::IdConflict),
-            State::Held => {
-                let change = Change::Cancelled { reason };
-                let sequence = self.release(slot, State::Cancelled, change, self.at.time_ms);
-                self.ledger.records.get_mut(slot).reason = reason;
-                Answer::cancelled(self.at, sequence)
-            }
+            State::Held => Answer::cancelled(self.at, self.give_back(slot, reason)),
             State::Confirmed => Answer::already_confirmed(self.at, record.sequence),
             State::Expired => {
                 self.settle(slot);
@@ -82,6 +77,14 @@ impl<E: Effects> Turn<'_, E> {
             }
             _ => self.outcome(&record),
         }
+    }
+
+    /// held → cancelled. Returns the event's sequence.
+    pub(super) fn give_back(&mut self, slot: u32, reason: u32) -> u64 {
+        let change = Change::Cancelled { reason };
+        let sequence = self.release(slot, State::Cancelled, change, self.at.time_ms);
+        self.ledger.records.get_mut(slot).reason = reason;
+        sequence
     }
 
     pub(super) fn resolve(&mut self, id: u128) -> Answer {
@@ -131,6 +134,9 @@ impl<E: Effects> Turn<'_, E> {
         }
         if terms.closes_ms != 0 && self.at.time_ms >= terms.closes_ms {
             return Err(Answer::closed(self.at, terms.closes_ms));
+        }
+        if let Some(place) = self.ledger.groups.queue(ProductId(ask.product), self.ledger.sequence) {
+            return Err(Answer::queueing(place, 0));
         }
         self.make_room(product, ask.user, ask.quantity)?;
         Ok(product)
@@ -212,11 +218,13 @@ impl<E: Effects> Turn<'_, E> {
         Answer::reserved(self.at, sequence, deadline_ms)
     }
 
-    /// Remembers a refusal, so that the id keeps it; `Full`, `Busy` and `Invalid` promise nothing and are not kept.
+    /// Remembers a refusal, so that the id keeps it; `Full`, `Busy`, `Queueing` and `Invalid` promise nothing and are not
+    /// kept.
     pub(super) fn refuse(&mut self, ask: &Payload, refusal: Answer) -> Answer {
         let Some(status) = refusal
             .status()
             .filter(|status| !matches!(status, Status::Full | Status::Busy | Status::Invalid))
+            .filter(|status| *status != Status::Queueing || fault::is_on(Mutant::QueueingRemembered))
         else {
             return refusal;
         };

@@ -1,6 +1,6 @@
 //! One entry's turn: its commands in order, each answered once, and then what time brings.
 //!
-//! Deliberately not here: what the commands do, which is told in `reservation` and `admin`.
+//! Deliberately not here: what the commands do, which is told in `reservation`, `admin` and `groups`.
 
 use sluice_protocol::response::At;
 use sluice_protocol::{Answer, ProductId, RefusedField, ReservationId, UserId};
@@ -55,6 +55,7 @@ impl<'a, E: Effects> Turn<'a, E> {
             ArchivedGroup::Seal(products) => {
                 self.each(products, |_, _| (), |turn, id| turn.seal(id.to_native()))
             }
+            ArchivedGroup::Consume(items) => self.each(items, |_, _| (), Self::consume),
         }
     }
 
