@@ -13,8 +13,10 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_core::ledger::command::{Batch, Group};
+use sluice_core::ledger::effect::{Change, Event};
 use sluice_core::ledger::settings::Settings;
 use sluice_core::ledger::{Applied, ImageError, Ledger, Standing};
+use sluice_protocol::event::{EventKind, EventRecord, EventView};
 use sluice_protocol::{Answer, ProductId, Status};
 
 pub use told::Told;
@@ -31,6 +33,8 @@ pub struct Observed {
     tokens: BTreeMap<u64, i64>,
     standings: BTreeMap<u64, Standing>,
     sequence: u64,
+    /// Every event, the first first.
+    pub events: Vec<EventRecord>,
 }
 
 /// The term under which entries are proposed and committed.
@@ -48,6 +52,7 @@ impl Observed {
             tokens: BTreeMap::new(),
             standings: BTreeMap::new(),
             sequence: 0,
+            events: Vec::new(),
         }
     }
 
@@ -79,6 +84,7 @@ impl Observed {
             assert_eq!(event.sequence, self.sequence + 1, "sequences are dense");
             assert_eq!((event.index, event.time_ms), (self.index, self.ledger.now_ms()));
             self.sequence = event.sequence;
+            self.events.push(record(event));
         }
         for &(product, user, has) in &told.buyers {
             let changed =
@@ -139,6 +145,7 @@ impl Observed {
             Group::Cancel(items) => consume(&mut next, items.len()),
             Group::Confirm(ids) | Group::Resolve(ids) => consume(&mut next, ids.len()),
             Group::Seal(products) => consume(&mut next, products.len()),
+            Group::Consume(items) => consume(&mut next, items.len()),
         }
     }
 
@@ -177,6 +184,22 @@ impl Observed {
             }
         }
     }
+}
+
+/// An event's bytes.
+pub fn record(event: &Event) -> EventRecord {
+    let (kind, detail) = match event.change {
+        Change::Reserved => (EventKind::Reserved, 0),
+        Change::Confirmed => (EventKind::Confirmed, 0),
+        Change::Cancelled { reason } => (EventKind::Cancelled, u64::from(reason)),
+        Change::Expired => (EventKind::Expired, 0),
+        Change::Restocked => (EventKind::Restocked, 0),
+        Change::WrittenOff => (EventKind::WrittenOff, 0),
+        Change::TermsChanged => (EventKind::TermsChanged, 0),
+        Change::Sealed => (EventKind::Sealed, 0),
+    };
+    let Event { sequence, index, time_ms, product, user, quantity, id, .. } = *event;
+    EventRecord::from(EventView { sequence, index, time_ms, kind, product, user, quantity, id, detail })
 }
 
 /// Passes over answers that move no tokens.

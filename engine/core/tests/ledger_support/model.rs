@@ -17,6 +17,10 @@ use crate::ledger_support::Told;
 
 #[path = "model_admin.rs"]
 mod admin;
+#[path = "model_groups.rs"]
+mod groups;
+#[path = "model_read.rs"]
+mod read;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -62,6 +66,10 @@ pub(crate) struct Model {
     /// Ids that ended, the first ended first.
     ended: Vec<u128>,
     told: Told,
+    /// Consumer groups, in the order of their numbers.
+    groups: Vec<groups::Consumers>,
+    /// The last number of a group that was given.
+    last_group: u32,
 }
 
 impl Model {
@@ -74,6 +82,8 @@ impl Model {
             outcomes: BTreeMap::new(),
             ended: Vec::new(),
             told: Told::default(),
+            groups: Vec::new(),
+            last_group: 0,
         }
     }
 
@@ -99,6 +109,7 @@ impl Model {
                     items.iter().map(|item| self.change_stock(Kind::WriteOff, item)).collect()
                 }
                 Group::Seal(products) => products.iter().map(|product| self.seal(*product)).collect(),
+                Group::Consume(items) => items.iter().map(|item| self.consume(item)).collect(),
             };
             self.told.answers.extend(answers);
         }
@@ -116,79 +127,6 @@ impl Model {
             self.told.known.push((id, false));
         }
         std::mem::take(&mut self.told)
-    }
-
-    // What may be read.
-
-    pub(crate) fn at(&self) -> At {
-        self.at
-    }
-
-    pub(crate) fn product(&self, id: u64) -> Option<ProductView> {
-        let product = self.products.get(&id)?;
-        Some(ProductView {
-            product: ProductId(id),
-            stock: product.stock,
-            free: self.free(id),
-            held: self.units(id, State::Held),
-            sold: self.units(id, State::Confirmed),
-            terms: product.terms,
-            sealed: product.sealed,
-            earliest_return_ms: self.earliest(id),
-        })
-    }
-
-    pub(crate) fn reservation(&self, id: u128) -> Option<(State, ReservationView)> {
-        let outcome = self.outcomes.get(&id)?;
-        let due = outcome.state == State::Held && outcome.time_ms <= self.at.time_ms;
-        let held = outcome.state == State::Held && !due;
-        let view = ReservationView {
-            id: ReservationId(id),
-            product: ProductId(outcome.product),
-            user: UserId(outcome.user),
-            quantity: outcome.quantity,
-            reason: outcome.reason,
-            sequence: if due { 0 } else { outcome.sequence },
-            deadline_ms: if held { outcome.time_ms } else { 0 },
-            ended_ms: if held { 0 } else { outcome.time_ms },
-        };
-        Some((if due { State::Expired } else { outcome.state }, view))
-    }
-
-    pub(crate) fn user_units(&self, product: u64, user: u64) -> u64 {
-        let of_user = |outcome: &&Outcome| {
-            (outcome.product, outcome.user) == (product, user)
-                && matches!(outcome.state, State::Held | State::Confirmed)
-        };
-        self.outcomes.values().filter(of_user).map(|outcome| u64::from(outcome.quantity)).sum()
-    }
-
-    pub(crate) fn pulse_due_ms(&self) -> Option<u64> {
-        let holds = self.outcomes.values().filter(|outcome| outcome.state == State::Held);
-        let windows =
-            self.products.values().flat_map(|product| [product.terms.opens_ms, product.terms.closes_ms]);
-        let windows = windows.filter(|time_ms| *time_ms > self.at.time_ms);
-        holds.map(|outcome| outcome.time_ms).chain(windows).min()
-    }
-
-    fn units(&self, product: u64, state: State) -> u64 {
-        let outcomes = self.outcomes.values();
-        let those = outcomes.filter(|outcome| outcome.product == product && outcome.state == state);
-        those.map(|outcome| u64::from(outcome.quantity)).sum()
-    }
-
-    fn free(&self, product: u64) -> u64 {
-        if self.products[&product].terms.unlimited {
-            return 0;
-        }
-        let taken = self.units(product, State::Held) + self.units(product, State::Confirmed);
-        self.products[&product].stock.checked_sub(taken).expect("the model oversold")
-    }
-
-    fn earliest(&self, product: u64) -> u64 {
-        let outcomes = self.outcomes.values();
-        let held = outcomes.filter(|outcome| outcome.product == product && outcome.state == State::Held);
-        held.map(|outcome| outcome.time_ms).min().unwrap_or(0)
     }
 
     // Commands.
@@ -241,6 +179,15 @@ impl Model {
         if terms.closes_ms != 0 && at.time_ms >= terms.closes_ms {
             return Some(Answer::closed(at, terms.closes_ms));
         }
+        if let Some(answer) = self.queue(item.product) {
+            return Some(answer);
+        }
+        self.shortage(item, terms)
+    }
+
+    /// Whether limit or stock keep the units from the user.
+    fn shortage(&mut self, item: &Reserve, terms: Terms) -> Option<Answer> {
+        let at = self.at;
         while !self.limit_allows(item.product, item.user, item.quantity) {
             let has = self.user_units(item.product, item.user);
             match self.next_due(Some(item.product)) {
@@ -252,7 +199,7 @@ impl Model {
         while !terms.unlimited && self.free(item.product) < u64::from(item.quantity) {
             let Some(id) = self.next_due(Some(item.product)) else {
                 let (free, held) = (self.free(item.product), self.units(item.product, State::Held));
-                return Some(if product.sealed && free + held == 0 {
+                return Some(if self.products[&item.product].sealed && free + held == 0 {
                     Answer::sold_out(at)
                 } else {
                     Answer::insufficient(at, free, held, self.earliest(item.product))
@@ -300,14 +247,9 @@ impl Model {
         }
     }
 
-    /// A window does not stop who was in time once; limit and stock do.
+    /// Neither a window nor a queue stop who was in time once; limit and stock do.
     fn can_retake(&mut self, item: &Reserve) -> bool {
-        let product = self.products.get_mut(&item.product).unwrap();
-        let terms = product.terms;
-        (product.terms.opens_ms, product.terms.closes_ms) = (0, 0);
-        let refusal = self.refusal(item);
-        self.products.get_mut(&item.product).unwrap().terms = terms;
-        refusal.is_none()
+        self.shortage(item, self.products[&item.product].terms).is_none()
     }
 
     fn sell(&mut self, id: u128, outcome: Outcome) -> Answer {
@@ -403,6 +345,9 @@ impl Model {
     }
 
     fn refuse(&mut self, id: u128, asked: (Kind, u64, u64, u32), answer: Answer) -> Answer {
+        if answer.status() == Some(Status::Queueing) {
+            return answer;
+        }
         if self.is_full_of_dead() {
             return Answer::full(self.at, FULL_RETRY_MS);
         }

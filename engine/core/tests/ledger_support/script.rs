@@ -14,7 +14,7 @@
 //! ```
 //!
 //! `put p1 stock=10 limit=2 hold=1000 opens=1 closes=2 unlimited`; without a stock it keeps it. `#n` is an
-//! event's sequence. `t` moves no time by itself.
+//! event's sequence. `t` moves no time by itself. What there is to say of consumer groups is told in `consume.rs`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,6 +23,9 @@ use sluice_core::ledger::settings::Settings;
 use sluice_protocol::{Answer, ProductId, ReservationId, State, Status, UserId};
 
 use crate::ledger_support::Observed;
+
+#[path = "consume.rs"]
+mod consume;
 
 /// Runs a script; fails at the first line that is not as written.
 pub(crate) fn run(name: &str, script: &str) {
@@ -60,14 +63,24 @@ pub(crate) fn run(name: &str, script: &str) {
             }
             "due" => observed.ledger.pulse_due_ms().map_or("never".to_owned(), |due| due.to_string()),
             "now" => observed.ledger.now_ms().to_string(),
-            _ => {
-                let groups = command.split(';').map(group).collect();
-                let told = observed.apply(stamp_ms, groups);
-                told.answers.iter().map(render).collect::<Vec<_>>().join(" ; ")
-            }
+            _ => match consume::read(observed, &words) {
+                Some(text) => text,
+                None => carry_out(observed, stamp_ms, command),
+            },
         };
         assert_eq!(got, expected, "\nin \"{name}\", line: {line}");
     }
+}
+
+/// Applies an entry of some commands, and tells their answers.
+fn carry_out(observed: &mut Observed, stamp_ms: u64, commands: &str) -> String {
+    let groups = commands.split(';').map(|command| group(observed, command)).collect();
+    let answers = observed.apply(stamp_ms, groups).answers;
+    let answers = commands.split(';').zip(&answers).map(|(command, answer)| {
+        let word = command.split_whitespace().next().unwrap();
+        consume::render(word, answer).unwrap_or_else(|| render(answer))
+    });
+    answers.collect::<Vec<_>>().join(" ; ")
 }
 
 fn settings(words: &[&str]) -> Settings {
@@ -84,13 +97,16 @@ fn field(words: &[&str], name: &str) -> Option<u64> {
     value.map(|value| value.parse().unwrap())
 }
 
-/// The number in `p1`, `u1`, `r1`.
+/// The number in `p1`, `u1`, `r1`, and behind any other letter.
 fn number(word: &str) -> u64 {
     word[1..].parse().unwrap()
 }
 
-fn group(command: &str) -> Group {
+fn group(observed: &Observed, command: &str) -> Group {
     let words: Vec<&str> = command.split_whitespace().collect();
+    if let Some(group) = consume::group(observed, &words) {
+        return group;
+    }
     let first = number(words[1]);
     let id = u128::from(first);
     let quantity = |at: usize| words[at].parse().unwrap();

@@ -56,6 +56,7 @@ pub(super) fn commands(batch: &ArchivedBatch) -> Vec<Command> {
             }
             ArchivedGroup::Seal(items) => commands
                 .extend(items.iter().map(|item| Command::new(Verb::Seal, u128::from(item.to_native()), []))),
+            ArchivedGroup::Consume(_) => unreachable!("no client of a run asks anything of consumer groups"),
         }
     }
     commands

@@ -9,7 +9,7 @@
 
 use sluice_protocol::event::{EventKind, EventRecord, EventView, lane_of};
 use sluice_protocol::group::{GroupName, GroupTerms};
-use sluice_protocol::limits::{GROUP_NAME_MAX, MEMBERS_MAX, RETRY_MS_MAX};
+use sluice_protocol::limits::{MEMBERS_MAX, RETRY_MS_MAX};
 use sluice_protocol::{Answer, RefusedField, Status};
 use zerocopy::FromBytes;
 
@@ -43,8 +43,7 @@ impl<E: Effects> Turn<'_, E> {
     fn put_group(&mut self, put: &ArchivedPutGroup) -> Answer {
         let (name, terms) = (GroupName::from(put.name), GroupTerms::from(&put.terms));
         if !name.is_sound() {
-            let (len, longest) = (name.as_str().len() as u64, GROUP_NAME_MAX as u64);
-            return Answer::invalid(self.at, RefusedField::GroupName, len, 1, longest);
+            return Answer::invalid(self.at, RefusedField::GroupName, 0, 0, 0);
         }
         if let Some((field, value, low, high)) = terms::out_of_range(&terms) {
             return Answer::invalid(self.at, field, value, low, high);

@@ -292,10 +292,9 @@ impl Group {
     /// Counts a failure that was the last one.
     pub(super) fn park(&mut self, letter: Letter) {
         self.failed += 1;
-        let (sequence, lane) = (letter.event.sequence(), lane_of(letter.event.product()));
-        if self.attempts(lane, sequence) != 0 {
-            self.failing.remove(&lane);
-        }
+        let sequence = letter.event.sequence();
+        // Wherever it failed: a member that makes its events up may have named another lane before.
+        self.failing.retain(|_, failing| failing.sequence != sequence);
         let letters = Arc::make_mut(&mut self.letters);
         if fault::is_on(Mutant::LetterLost) {
             match letters.get(sequence) {
