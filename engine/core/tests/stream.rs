@@ -325,7 +325,7 @@ fn a_place_in_line_counts_what_the_group_has_still_to_take() {
         sequence = node.reserve_all(&items).last().expect("many").sequence();
     }
     node.cancel(1);
-    let mut place = |node: &mut TestNode, sequence: u64| {
+    let place = |node: &mut TestNode, sequence: u64| {
         let item = LetterItem::place(member.seat.group(), sequence, ProductId(1));
         let frame = node.send(Kind::QueryPlace, Ask::Places(&[item]));
         node.settle();

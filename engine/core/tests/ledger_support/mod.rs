@@ -13,10 +13,10 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_core::ledger::command::{Batch, Group};
-use sluice_core::ledger::effect::{Change, Event};
+use sluice_core::ledger::effect::Event;
 use sluice_core::ledger::settings::Settings;
 use sluice_core::ledger::{Applied, ImageError, Ledger, Standing};
-use sluice_protocol::event::{EventKind, EventRecord, EventView};
+use sluice_protocol::event::EventRecord;
 use sluice_protocol::{Answer, ProductId, Status};
 
 pub use told::Told;
@@ -188,18 +188,7 @@ impl Observed {
 
 /// An event's bytes.
 pub fn record(event: &Event) -> EventRecord {
-    let (kind, detail) = match event.change {
-        Change::Reserved => (EventKind::Reserved, 0),
-        Change::Confirmed => (EventKind::Confirmed, 0),
-        Change::Cancelled { reason } => (EventKind::Cancelled, u64::from(reason)),
-        Change::Expired => (EventKind::Expired, 0),
-        Change::Restocked => (EventKind::Restocked, 0),
-        Change::WrittenOff => (EventKind::WrittenOff, 0),
-        Change::TermsChanged => (EventKind::TermsChanged, 0),
-        Change::Sealed => (EventKind::Sealed, 0),
-    };
-    let Event { sequence, index, time_ms, product, user, quantity, id, .. } = *event;
-    EventRecord::from(EventView { sequence, index, time_ms, kind, product, user, quantity, id, detail })
+    EventRecord::from(*event)
 }
 
 /// Passes over answers that move no tokens.
