@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ struct Record {
     calls: u32,
     clients: u32,
     begun: Instant,
+    /// Something was said that is not understood here.
+    is_lost: bool,
 }
 
 impl Record {
@@ -52,7 +54,8 @@ impl Taps {
         let listeners: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         let (nodes, known) = watch::channel(Vec::new());
-        let record = Record { events: Vec::new(), calls: 0, clients: 0, begun: Instant::now() };
+        let record =
+            Record { events: Vec::new(), calls: 0, clients: 0, begun: Instant::now(), is_lost: false };
         let record = Arc::new(Mutex::new(record));
         let kept = Arc::clone(&record);
         thread::spawn(move || {
@@ -81,7 +84,9 @@ impl Taps {
 
     /// All that was said so far.
     pub fn events(&self) -> Vec<Event> {
-        self.record.lock().unwrap().events.clone()
+        let record = self.record.lock().unwrap();
+        assert!(!record.is_lost, "a tap has ended, and says why above");
+        record.events.clone()
     }
 }
 
@@ -99,8 +104,12 @@ async fn stand_at(
             nodes.borrow().get(node as usize - 1).copied().expect("clients come when the nodes are there");
         let record = Arc::clone(&record);
         tokio::task::spawn_local(async move {
+            let heard = Arc::clone(&record);
+            let passing = tokio::task::spawn_local(async move { pass_on(node, stream, to, &heard).await });
             // Whichever side ends it, the other notices.
-            let _ = pass_on(node, stream, to, &record).await;
+            if passing.await.is_err() {
+                record.lock().unwrap_or_else(PoisonError::into_inner).is_lost = true;
+            }
         });
     }
 }

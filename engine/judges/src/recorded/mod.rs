@@ -110,14 +110,15 @@ impl Evidence {
     /// Judges the run.
     ///
     /// # Errors
-    /// A sentence, if the evidence is not enough to judge by: a part of the log is missing, an image cannot be read.
+    /// A sentence, if the evidence is not enough to judge by: a part of the log is missing, or every image.
     pub fn judge(&self) -> Result<Verdict, String> {
-        let mut ledgers = Vec::new();
+        let (mut ledgers, mut refused) = (Vec::new(), Vec::new());
         for image in &self.images {
             let sections = image.sections.iter().map(Vec::as_slice);
-            let ledger = Ledger::from_sections(sections, 0, SEED + image.node);
-            let ledger = ledger.map_err(|error| format!("node {}, {}: {error}", image.node, image.index))?;
-            ledgers.push((image.node, ledger));
+            match Ledger::from_sections(sections, 0, SEED + image.node) {
+                Ok(ledger) => ledgers.push((image.node, ledger)),
+                Err(error) => refused.push((image, error)),
+            }
         }
         let settings = ledgers.first().map(|(_, ledger)| ledger.settings()).ok_or("there is no image")?;
         let committed = stitch(&self.logs)?;
@@ -125,6 +126,10 @@ impl Evidence {
         trial.logs_found(&self.logs);
         let replayed = trial.replay(&committed, settings, &ledgers);
         trial.logs_are_the_committed(&self.logs);
+        for (Image { node, index, .. }, error) in refused {
+            let what = format!("node {node} has a snapshot of index {index} that cannot be loaded: {error}");
+            trial.verdict.found(Violation { checker: "replicas", what });
+        }
         trial.images(&ledgers);
         trial.ends(&self.logs, &committed, ledgers);
         trial.calls(&self.events);
