@@ -101,7 +101,6 @@ const BANK: &[(&str, Finder)] = &[
     ("gate_says_no", Judges("judged_history", SALE, "linearizability")),
     ("limit_not_given_back", Judges("judged_history", SALE, "linearizability")),
     ("retry_off_the_log", Judges("judged_history", SALE, "outcome")),
-    ("confirmed_expires", Judges("judged_history", SALE, "replicas")),
     ("no_without_round", Simulator),
     ("round_reused", Simulator),
     ("acknowledge_before_sync", Simulator),

@@ -22,7 +22,7 @@ use self::rig::court::judge;
 use self::rig::{ClusterRig, run, seed};
 
 /// Answers of the sale.
-const ANSWERS: usize = 10_000;
+const ANSWERS: usize = 5_000;
 
 const FLAGS: [&str; 2] = ["--snapshot-every-bytes", "1GiB"];
 
