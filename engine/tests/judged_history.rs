@@ -192,13 +192,6 @@ fn all_bought_beyond_the_limit(evidence: &mut Evidence) {
     all_bought(evidence, LIMITED, Status::Reserved);
 }
 
-/// The log of a node that has all of it, as far as it was applied.
-fn whole_log(evidence: &Evidence) -> Vec<LogEntry> {
-    let log = evidence.logs.iter().find(|log| log.entries.first().is_some_and(|first| first.index == 1));
-    let log = log.expect("the founder's log was not cut");
-    log.entries.iter().filter(|entry| entry.index <= log.applied).cloned().collect()
-}
-
 /// The image that a log makes.
 fn image(evidence: &Evidence, log: &[LogEntry], index: u64) -> Vec<Vec<u8>> {
     let first = evidence.images[0].sections.iter().map(Vec::as_slice);
@@ -246,20 +239,20 @@ fn empty(entry: &LogEntry) -> LogEntry {
 }
 
 fn an_entry_is_lost(evidence: &mut Evidence) {
-    let (mut log, at) = (whole_log(evidence), index_of_a_hold(evidence) as usize - 1);
+    let (mut log, at) = (evidence.committed().unwrap(), index_of_a_hold(evidence) as usize - 1);
     log[at] = empty(&log[at]);
     rewrite(evidence, &log);
 }
 
 fn an_entry_is_there_twice(evidence: &mut Evidence) {
-    let (mut log, at) = (whole_log(evidence), index_of_a_hold(evidence) as usize - 1);
+    let (mut log, at) = (evidence.committed().unwrap(), index_of_a_hold(evidence) as usize - 1);
     let index = log.len() as u64 + 1;
     log.push(LogEntry { index, ..log[at].clone() });
     rewrite(evidence, &log);
 }
 
 fn an_image_lacks_an_entry(evidence: &mut Evidence) {
-    let (mut log, at) = (whole_log(evidence), index_of_a_hold(evidence) as usize - 1);
+    let (mut log, at) = (evidence.committed().unwrap(), index_of_a_hold(evidence) as usize - 1);
     log[at] = empty(&log[at]);
     let newest = (0..evidence.images.len()).max_by_key(|at| evidence.images[*at].index).unwrap();
     evidence.images[newest].sections = image(evidence, &log, evidence.images[newest].index);

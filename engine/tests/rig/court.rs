@@ -68,7 +68,12 @@ impl Court {
         }
         let opened = Backend::open(copies.path(), Options::default());
         let (_, found) = opened.unwrap_or_else(|error| panic!("the log of node {node}: {error}"));
-        let applied = snapshots_in(data).into_iter().max().unwrap_or(0);
+        let snapshots = snapshots_in(data);
+        let applied = snapshots.iter().copied().max().unwrap_or(0);
+        // Logs are cut when nodes join, which is before the first client comes. One such snapshot is enough.
+        let is_wanted = found.first_index > 1 && self.logs.iter().all(|log| log.void.is_none());
+        let images = snapshots.iter().filter(|_| is_wanted).map(|index| image(node, data, *index));
+        let void = images.filter_map(|image| image.void()).max_by_key(|void| void.index);
         let (hard_state, mut entries) = (found.hard_state, found.entries);
         for entry in &mut entries {
             let known = self.known.entry((entry.index, entry.term)).or_insert_with(|| entry.data.clone());
@@ -76,7 +81,7 @@ impl Court {
                 entry.data = known.clone();
             }
         }
-        self.logs.push(FoundLog { node, hard_state, applied, entries, last });
+        self.logs.push(FoundLog { node, hard_state, applied, void, entries, last });
     }
 
     /// All that is known when the nodes have stopped for good.
@@ -85,15 +90,17 @@ impl Court {
         for node in cluster.ids() {
             let data = &cluster.node(node).launch().data;
             self.look_at(node, data, true);
-            for index in snapshots_in(data) {
-                let file = data.join("snapshots").join(format!("snapshot-{index:016x}.sluice"));
-                let (_, snapshot) = Snapshot::read(fs::read(file).unwrap()).expect("a snapshot is whole");
-                let sections = snapshot.sections().map(<[u8]>::to_vec).collect();
-                images.push(Image { node, index, sections });
-            }
+            images.extend(snapshots_in(data).into_iter().map(|index| image(node, data, index)));
         }
         Evidence { events: self.taps.events(), logs: self.logs, images }
     }
+}
+
+/// A node's snapshot.
+fn image(node: u64, data: &Path, index: u64) -> Image {
+    let file = data.join("snapshots").join(format!("snapshot-{index:016x}.sluice"));
+    let (_, snapshot) = Snapshot::read(fs::read(file).unwrap()).expect("a snapshot is whole");
+    Image { node, index, sections: snapshot.sections().map(<[u8]>::to_vec).collect() }
 }
 
 /// Judges a run, and fails with what was found.

@@ -20,6 +20,8 @@ use sluice_core::ledger::Ledger;
 use sluice_core::ledger::effect::Ignore;
 use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{EntryKind, HardState, LogEntry};
+use sluice_protocol::ProductId;
+use sluice_protocol::response::At;
 
 use self::stitch::stitch;
 use crate::checkers::{Common, Tally, Violation};
@@ -43,6 +45,8 @@ pub struct FoundLog {
     pub hard_state: HardState,
     /// The index of the newest snapshot beside it.
     pub applied: u64,
+    /// The newest snapshot beside it in which nothing is: nobody had sold or asked for anything by then.
+    pub void: Option<At>,
     /// What it holds, without a gap.
     pub entries: Vec<LogEntry>,
     /// Whether the node stopped cleanly, and did not run again.
@@ -58,6 +62,16 @@ pub struct Image {
     pub index: u64,
     /// Its bytes.
     pub sections: Vec<Vec<u8>>,
+}
+
+impl Image {
+    /// Index and time, if nothing is in it.
+    pub fn void(&self) -> Option<At> {
+        let sections = self.sections.iter().map(Vec::as_slice);
+        let ledger = Ledger::from_sections(sections, 0, SEED).ok()?;
+        let is_void = ledger.totals().records == 0 && ledger.products_from(ProductId(0)).next().is_none();
+        is_void.then(|| ledger.at())
+    }
 }
 
 /// All that is known of a run.
@@ -107,6 +121,14 @@ const NOBODY: u64 = 0;
 const SEED: u64 = 5;
 
 impl Evidence {
+    /// The committed log, from index 1 on.
+    ///
+    /// # Errors
+    /// A sentence, if a part of it is missing.
+    pub fn committed(&self) -> Result<Vec<LogEntry>, String> {
+        stitch(&self.logs)
+    }
+
     /// Judges the run.
     ///
     /// # Errors
@@ -121,7 +143,7 @@ impl Evidence {
             }
         }
         let settings = ledgers.first().map(|(_, ledger)| ledger.settings()).ok_or("there is no image")?;
-        let committed = stitch(&self.logs)?;
+        let committed = self.committed()?;
         let mut trial = Trial::new(settings);
         trial.logs_found(&self.logs);
         let replayed = trial.replay(&committed, settings, &ledgers);

@@ -3,8 +3,13 @@
 //! Where it ends is what the nodes that stopped cleanly had applied. From there it goes back: a piece belongs to it as far as
 //! its node knew it to be committed, and in front of an entry that belongs to it, since logs that agree on an entry agree on
 //! all before it. That this is so is not believed but checked ([`crate::checkers::raft`]).
+//!
+//! Before the first client comes nodes join, and logs are cut for that. What is missing then, a snapshot stands for in which
+//! nothing is: entries without commands take its place.
 
-use sluice_core::replica::disk::LogEntry;
+use sluice_core::ledger::command::Batch;
+use sluice_core::replica::disk::{EntryKind, LogEntry};
+use sluice_protocol::response::At;
 
 use super::FoundLog;
 
@@ -34,6 +39,12 @@ pub(super) fn stitch(logs: &[FoundLog]) -> Result<Vec<LogEntry>, String> {
         let next = backwards.last();
         let pieces = logs.iter().filter(|log| log.entry(missing).is_some() && log.belongs(missing, next));
         let piece = pieces.min_by_key(|log| log.entries.first().map(|first| first.index));
+        if piece.is_none()
+            && let Some(void) = logs.iter().filter_map(|log| log.void).find(|void| void.index >= missing)
+        {
+            backwards.extend((1..=missing).rev().map(|index| nothing(index, void)));
+            break;
+        }
         let piece = piece.ok_or_else(|| {
             let have = logs.iter().filter_map(|log| {
                 let (first, last) = (log.entries.first()?, log.entries.last()?);
@@ -48,6 +59,12 @@ pub(super) fn stitch(logs: &[FoundLog]) -> Result<Vec<LogEntry>, String> {
     }
     backwards.reverse();
     Ok(backwards)
+}
+
+/// An entry that only moves time, to where it was when there was still nothing.
+fn nothing(index: u64, void: At) -> LogEntry {
+    let batch = Batch { proposer_term: 0, stamp_ms: void.time_ms, groups: Vec::new() };
+    LogEntry { index, term: 0, kind: EntryKind::Normal, data: batch.encode().into() }
 }
 
 #[cfg(test)]
@@ -66,7 +83,7 @@ mod tests {
         };
         let entries = terms.iter().enumerate().map(entry).collect();
         let hard_state = HardState { term: 9, vote: 0, commit };
-        FoundLog { node, hard_state, applied: 0, entries, last: false }
+        FoundLog { node, hard_state, applied: 0, void: None, entries, last: false }
     }
 
     fn last(applied: u64, log: FoundLog) -> FoundLog {
@@ -87,6 +104,15 @@ mod tests {
         assert_eq!(terms(&[end.clone(), by_entry]), Ok(vec![1, 1, 2, 2, 3, 3]));
         let snapshot_of_four = FoundLog { applied: 4, ..log(2, 0, 1, &[1, 1, 1, 1]) };
         assert_eq!(terms(&[end, snapshot_of_four]), Ok(vec![1, 1, 1, 1, 3, 3]));
+    }
+
+    #[test]
+    fn a_front_that_nobody_has_is_empty_if_a_snapshot_says_so() {
+        let void = |index| Some(At { index, time_ms: 7 });
+        let end = last(6, log(1, 6, 4, &[3, 3, 3]));
+        let early = |index| FoundLog { void: void(index), ..log(2, 0, 5, &[3]) };
+        assert_eq!(terms(&[end.clone(), early(3)]), Ok(vec![0, 0, 0, 3, 3, 3]));
+        assert!(terms(&[end, early(2)]).is_err());
     }
 
     #[test]
