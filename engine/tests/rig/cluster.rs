@@ -49,9 +49,14 @@ impl ClusterRig {
 
     /// The same, behind these doors.
     pub async fn start_at(seed: u64, flags: &[&str], doors: &[Door]) -> Self {
+        Self::start_by(env!("CARGO_BIN_EXE_sluice").into(), seed, flags, doors).await
+    }
+
+    /// The same, by a program that starts the server.
+    pub async fn start_by(binary: PathBuf, seed: u64, flags: &[&str], doors: &[Door]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut launch = ClusterLaunch {
-            binary: env!("CARGO_BIN_EXE_sluice").into(),
+            binary,
             dir: dir.path().to_owned(),
             nodes: 3,
             flags: with_common(&["--records-expected", "100000"]),

@@ -9,11 +9,14 @@
     reason = "each test uses its own part, and fails with it"
 )]
 
+pub mod apart;
+pub mod cables;
 pub mod cluster;
 pub mod command;
 pub mod crowd;
 pub mod rival;
 pub mod roads;
+pub mod scenes;
 pub mod shop;
 pub mod steady;
 
