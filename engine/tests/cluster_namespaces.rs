@@ -64,6 +64,13 @@ fn a_leader_that_stands_still_says_nothing_that_is_old_when_it_goes_on() {
 
 #[test]
 #[ignore = "makes network namespaces"]
+fn a_leader_that_stood_still_and_wakes_alone_says_nothing_that_is_old() {
+    let test = a_leader_that_stood_still_and_wakes_alone_says_nothing_that_is_old;
+    apart(Own::Network, test, async { begin().await.leader_wakes_alone().await });
+}
+
+#[test]
+#[ignore = "makes network namespaces"]
 fn a_leader_that_is_not_heard_or_does_not_hear_is_followed_by_another() {
     let test = a_leader_that_is_not_heard_or_does_not_hear_is_followed_by_another;
     apart(Own::Network, test, async { begin().await.leaders_mute_and_deaf().await });

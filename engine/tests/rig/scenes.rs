@@ -101,14 +101,22 @@ impl<W: Ways> Scene<W> {
         self.rig.wait(what, self.load.crowd.answers(ANSWERS)).await;
     }
 
-    /// Waits until another node leads, and sells.
-    pub async fn succeeded(&self, leader: u64) {
+    /// Waits until another node leads. Which one.
+    async fn successor(&self, leader: u64) -> u64 {
         let other = async {
-            while self.rig.cluster.leader_now().await.is_none_or(|now| now == leader) {
-                tokio::time::sleep(POLL).await;
+            loop {
+                match self.rig.cluster.leader_now().await {
+                    Some(now) if now != leader => return now,
+                    _ => tokio::time::sleep(POLL).await,
+                }
             }
         };
-        self.rig.wait("another leader", other).await;
+        self.rig.wait("another leader", other).await
+    }
+
+    /// Waits until another node leads, and sells.
+    pub async fn succeeded(&self, leader: u64) {
+        self.successor(leader).await;
         self.answers("answers of another leader").await;
     }
 
@@ -141,11 +149,12 @@ impl<W: Ways> Scene<W> {
         let leader = self.rig.leader().await;
         let (lonely, held) = Lonely::at(&self.rig, leader).await;
         cut(self, leader);
-        self.succeeded(leader).await;
-        self.rig.client().await.cancel(held, 1).await.unwrap();
+        // At once: a leader that hears nobody knows before long that it leads no longer.
+        let next = self.successor(leader).await;
+        knows_only(&self.rig, next).await.cancel(held, 1).await.unwrap();
         // If it cannot be reached, the question waits.
         let asking = spawn_local(lonely.asks());
-        self.answers("answers").await;
+        self.answers("answers of another leader").await;
         mend(self, leader);
         self.rig.wait("an answer that is not old", asking).await.unwrap();
     }
@@ -160,6 +169,16 @@ impl<W: Ways> Scene<W> {
     /// A leader stands still for a while.
     pub async fn leader_stands_still(self) {
         let pause = |scene: &Self, leader| scene.process(leader).pause().unwrap();
+        self.leader_is_asked(pause, |scene, leader| scene.process(leader).resume().unwrap()).await;
+        self.end().await;
+    }
+
+    /// A leader stands still, and hears nobody but clients when it goes on: nothing tells it that it leads no longer.
+    pub async fn leader_wakes_alone(self) {
+        let pause = |scene: &Self, leader| {
+            scene.ways.isolate(leader);
+            scene.process(leader).pause().unwrap();
+        };
         self.leader_is_asked(pause, |scene, leader| scene.process(leader).resume().unwrap()).await;
         self.end().await;
     }
@@ -194,6 +213,13 @@ impl<W: Ways> Scene<W> {
     }
 }
 
+/// A client that knows one node only.
+async fn knows_only(rig: &ClusterRig, node: u64) -> Client {
+    let url = format!("sluice://{}", rig.cluster.node(node).launch().listen);
+    let builder = Client::builder().deadline(LONELY).resolve_budget(LONELY).connections(1);
+    builder.connect(&url).await.unwrap_or_else(|error| panic!("{error}\n{}", rig.words()))
+}
+
 /// Somebody who knows one node only, and a product of which all is taken until it is told otherwise.
 struct Lonely {
     client: Client,
@@ -212,9 +238,7 @@ impl Lonely {
         let Ok(ReserveOutcome::Reserved { id, .. }) = all.reserve(Self::PRODUCT, UserId(1), 1).await else {
             panic!("it was free\n{}", rig.words());
         };
-        let url = format!("sluice://{}", rig.cluster.node(node).launch().listen);
-        let builder = Client::builder().deadline(LONELY).resolve_budget(LONELY).connections(1);
-        let client = builder.connect(&url).await.unwrap();
+        let client = knows_only(rig, node).await;
         let told = client.reserve(Self::PRODUCT, UserId(2), 1).await;
         assert!(matches!(told, Ok(ReserveOutcome::Insufficient { .. })), "{told:?}");
         (Self { client, product: Self::PRODUCT }, id)
