@@ -10,16 +10,26 @@
 mod rig;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sluice_client::{ProductId, Terms};
 use sluice_engine::child::cluster::Door;
 use sluice_engine::peers::operator::Cluster;
 
 use self::rig::apart::{Own, apart};
 use self::rig::cables::{Cables, HUB};
-use self::rig::scenes::{Scene, Ways};
+use self::rig::scenes::{Scene, Ways, knows_only};
 
-/// Entries that a leader commits whom no client hears, before it is heard again: more than what was on its way.
-const COMMITTED: u64 = 5;
+/// Entries that a leader commits whom no client hears, before it is heard again.
+const COMMITTED: u64 = 2;
+
+/// What a call has whose answer is lost.
+const SHORT: Duration = Duration::from_millis(500);
+
+/// Nobody else wants them.
+const PRODUCTS: [ProductId; 2] = [ProductId(78), ProductId(79)];
+const TERMS: Terms =
+    Terms { opens_ms: 0, closes_ms: 0, per_user_limit: 0, hold_ms: 600_000, unlimited: false };
 
 impl Ways for Cables {
     fn doors(&self) -> &[Door] {
@@ -107,10 +117,17 @@ fn what_a_leader_does_whose_answers_are_lost_is_done() {
         let scene = begin().await;
         let leader = scene.rig.leader().await;
         let follower = 1 + leader % 3;
+        let client = knows_only(&scene.rig, leader).await;
+        assert!(client.put_product(PRODUCTS[0], 1, TERMS).await.unwrap().is_done());
         scene.ways.close(leader, HUB);
+        let told = client.with_deadline(SHORT).put_product(PRODUCTS[1], 1, TERMS).await;
+        assert!(told.is_err(), "{told:?} got through");
         let before = scene.rig.seen_by(follower, "a follower", |_| true).await.commit;
         let goes_on = |seen: &Cluster| seen.commit >= before + COMMITTED;
         scene.rig.seen_by(follower, "the leader to go on", goes_on).await;
+        assert_eq!(scene.rig.seen_by(follower, "a follower", |_| true).await.leader, leader);
+        scene.heals().await;
+        assert!(client.product(PRODUCTS[1]).await.unwrap().is_some(), "{}", scene.rig.words());
         scene.end().await;
     });
 }

@@ -214,7 +214,7 @@ impl<W: Ways> Scene<W> {
 }
 
 /// A client that knows one node only.
-async fn knows_only(rig: &ClusterRig, node: u64) -> Client {
+pub async fn knows_only(rig: &ClusterRig, node: u64) -> Client {
     let url = format!("sluice://{}", rig.cluster.node(node).launch().listen);
     let builder = Client::builder().deadline(LONELY).resolve_budget(LONELY).connections(1);
     builder.connect(&url).await.unwrap_or_else(|error| panic!("{error}\n{}", rig.words()))
