@@ -38,7 +38,7 @@ pub struct ClusterLaunch {
 /// Where others get to a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Door {
-    /// Where the node listens for peers.
+    /// Where the node listens for peers; for clients it listens beside that.
     pub listen: SocketAddr,
     /// Where it tells peers to come; somebody there passes on what they say.
     pub advertise: SocketAddr,
@@ -131,7 +131,8 @@ impl LocalCluster {
     /// [`LaunchError`].
     pub async fn add_at(&mut self, launch: &ClusterLaunch, door: &Door) -> Result<u64, LaunchError> {
         let id = self.nodes.len() + 1;
-        let (listen, peers) = (free_address()?, door.listen);
+        let peers = door.listen;
+        let listen = SocketAddr::new(peers.ip(), free_address()?.port());
         let mut flags = vec!["--peer-listen".to_owned(), peers.to_string()];
         if door.advertise != peers {
             flags.extend(["--peer-advertise".to_owned(), door.advertise.to_string()]);

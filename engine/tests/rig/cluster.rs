@@ -48,7 +48,7 @@ impl Deref for ClusterRig {
 impl ClusterRig {
     /// A new cluster of three.
     pub async fn start(seed: u64, flags: &[&str]) -> Self {
-        Self::start_for(seed, flags, &[], None, &[]).await
+        Self::start_for(env!("CARGO_BIN_EXE_sluice").into(), seed, flags, &[], None, &[]).await
     }
 
     /// The same, behind these doors, and judged in the end.
@@ -60,10 +60,17 @@ impl ClusterRig {
     pub async fn judged_with(seed: u64, flags: &[&str], doors: &[Door], variables: &[(&str, &str)]) -> Self {
         let court = Court::open(3);
         let doors = court.doors(doors);
-        Self::start_for(seed, flags, &doors, Some(court), variables).await
+        Self::start_for(env!("CARGO_BIN_EXE_sluice").into(), seed, flags, &doors, Some(court), variables)
+            .await
+    }
+
+    /// A new cluster of three behind these doors, by a program that starts the server.
+    pub async fn start_by(binary: PathBuf, seed: u64, flags: &[&str], doors: &[Door]) -> Self {
+        Self::start_for(binary, seed, flags, doors, None, &[]).await
     }
 
     async fn start_for(
+        binary: PathBuf,
         seed: u64,
         flags: &[&str],
         doors: &[Door],
@@ -72,7 +79,7 @@ impl ClusterRig {
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut launch = ClusterLaunch {
-            binary: env!("CARGO_BIN_EXE_sluice").into(),
+            binary,
             dir: dir.path().to_owned(),
             nodes: 3,
             flags: with_common(&["--records-expected", "100000"]),

@@ -9,6 +9,8 @@
     reason = "each test uses its own part, and fails with it"
 )]
 
+pub mod apart;
+pub mod cables;
 pub mod cluster;
 pub mod command;
 pub mod court;
@@ -16,6 +18,7 @@ pub mod crowd;
 mod frames;
 pub mod rival;
 pub mod roads;
+pub mod scenes;
 pub mod shop;
 pub mod steady;
 pub mod taps;
