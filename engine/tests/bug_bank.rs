@@ -22,13 +22,18 @@ const AT_A_TIME: usize = 4;
 enum Finder {
     /// This test of this target.
     Test(&'static str, &'static str),
+    /// The judges of a real cluster: this test of `judged_history` or `judged_faults`, for what this checker says.
+    Judges(&'static str, &'static str, &'static str),
     /// The simulator: `sluice-sim bugs` fails if it does not.
     Simulator,
     /// Nobody here, and why.
     Nobody(&'static str),
 }
 
-use Finder::{Nobody, Simulator, Test};
+use Finder::{Judges, Nobody, Simulator, Test};
+
+/// A sale that is judged.
+const SALE: &str = "what_is_changed_in_the_history_of_a_sale_is_found";
 
 /// Each mutant and its finder.
 const BANK: &[(&str, Finder)] = &[
@@ -81,6 +86,21 @@ const BANK: &[(&str, Finder)] = &[
     ("time_jumps", Test("ledger_admin_scripts", "time::advances_boundedly")),
     ("answer_before_publish", Test("node", "sold_out_is_answered_without_the_log")),
     ("identity_first", Test("failpoints", "a_death_while_a_directory_is_made_leaves_one_that_can_be_used")),
+    (
+        "report_before_write",
+        Judges("judged_faults", "what_no_disk_has_written_is_told_to_nobody", "finality"),
+    ),
+    (
+        "no_without_round",
+        Judges("judged_faults", "a_leader_that_was_cut_off_in_its_sleep_says_no_old_no", "linearizability"),
+    ),
+    (
+        "follower_read_unasked",
+        Judges("judged_faults", "a_follower_that_was_cut_off_reads_nothing_old", "linearizability"),
+    ),
+    ("gate_says_no", Judges("judged_history", SALE, "linearizability")),
+    ("limit_not_given_back", Judges("judged_history", SALE, "linearizability")),
+    ("retry_off_the_log", Judges("judged_history", SALE, "outcome")),
     ("no_without_round", Simulator),
     ("round_reused", Simulator),
     ("acknowledge_before_sync", Simulator),
@@ -145,14 +165,18 @@ fn said(output: &Output) -> String {
     format!("{out}\n{err}")
 }
 
+/// A row of the bank that names a test: the mutant, the target, the test, and a checker that must be named.
+type Row = (&'static str, &'static str, &'static str, Option<&'static str>);
+
 /// What is wrong with a row of the bank.
-fn try_out(mutant: &str, target: &Target, test: &str) -> Option<String> {
+fn try_out((mutant, _, test, checker): Row, target: &Target) -> Option<String> {
     let without = said(&run(target, test, None));
     if !without.contains("1 passed") {
         return Some(format!("{test} fails without {mutant}, or is not there:\n{without}"));
     }
     let with = run(target, test, Some(mutant));
-    let found = said(&with).contains(&format!("test {test} ... FAILED"));
+    let named = checker.is_none_or(|checker| said(&with).contains(&format!("\njudges: {checker}: ")));
+    let found = named && said(&with).contains(&format!("test {test} ... FAILED"));
     (!found).then(|| format!("{test} does not find {mutant}: {}\n{}", with.status, said(&with)))
 }
 
@@ -162,21 +186,22 @@ fn every_known_bug_is_found_by_its_check() {
     let known: BTreeSet<&str> = MUTANTS.iter().map(|(_, name, _)| *name).collect();
     assert_eq!(named, known, "each mutant has a finder, and each finder a mutant");
     let tests = BANK.iter().filter_map(|(mutant, finder)| match finder {
-        Test(target, test) => Some((*mutant, *target, *test)),
+        Test(target, test) => Some((*mutant, *target, *test, None)),
+        Judges(target, test, checker) => Some((*mutant, *target, *test, Some(*checker))),
         Simulator => None,
         Nobody(why) => {
             eprintln!("{mutant}: not found here: {why}");
             None
         }
     });
-    let tests: Vec<_> = tests.collect();
-    let targets = build(&tests.iter().map(|(_, target, _)| *target).collect());
+    let tests: Vec<Row> = tests.collect();
+    let targets = build(&tests.iter().map(|(_, target, ..)| *target).collect());
     let (next, complaints) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
-                while let Some((mutant, target, test)) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let complaint = try_out(mutant, &targets[*target], test);
+                while let Some(row) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let complaint = try_out(*row, &targets[row.1]);
                     complaints.lock().unwrap().extend(complaint);
                 }
             });

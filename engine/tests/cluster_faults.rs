@@ -2,7 +2,7 @@
 //! afterwards, and afterwards they agree.
 //!
 //! The simulator does all of this to the core, thoroughly; here it is done to threads, sockets and files. After each
-//! scene every answer is audited on every node. That a no is not old is asked on purpose: the audit knows no clock.
+//! scene every answer is audited on every node, and the simulator's judges are told all that was said and written.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
@@ -22,7 +22,8 @@ use self::rig::{Callers, ClusterRig, Load, PATIENCE, run, seed};
 /// Answers before, in and after each scene.
 const ANSWERS: usize = 500;
 
-const FLAGS: [&str; 2] = ["--snapshot-every-bytes", "1MiB"];
+/// No snapshots but those of a stop: the judges need the whole log. `cluster_kill` has them in the midst of it.
+const FLAGS: [&str; 2] = ["--snapshot-every-bytes", "1GiB"];
 
 /// What is sold: stock, limit, hold time.
 const PRODUCTS: [Promise; 3] = [
@@ -57,7 +58,7 @@ struct Scene {
 impl Scene {
     async fn begin() -> Self {
         let roads = Roads::open(3);
-        let rig = ClusterRig::start_at(seed(), &FLAGS, &roads.doors).await;
+        let rig = ClusterRig::judged(seed(), &FLAGS, &roads.doors).await;
         let load = rig.under_load(&PRODUCTS).await;
         rig.wait("answers", load.crowd.answers(ANSWERS)).await;
         Self { rig, roads, load }
@@ -106,9 +107,8 @@ impl Lonely {
         let Ok(ReserveOutcome::Reserved { id, .. }) = all.reserve(Self::PRODUCT, UserId(1), 1).await else {
             panic!("it was free\n{}", rig.words());
         };
-        let url = format!("sluice://{}", rig.cluster.node(node).launch().listen);
         let builder = Client::builder().deadline(LONELY).resolve_budget(LONELY).connections(1);
-        let client = builder.connect(&url).await.unwrap();
+        let client = builder.connect(&rig.url_of(node)).await.unwrap();
         let told = client.reserve(Self::PRODUCT, UserId(2), 1).await;
         assert!(matches!(told, Ok(ReserveOutcome::Insufficient { .. })), "{told:?}");
         (Self { client, product: Self::PRODUCT }, id)
@@ -206,7 +206,7 @@ fn roads_that_open_and_close_at_random_are_survived() {
 #[test]
 fn a_follower_that_stands_still_costs_no_call() {
     run(async {
-        let mut rig = ClusterRig::start(seed(), &FLAGS).await;
+        let mut rig = ClusterRig::judged(seed(), &FLAGS, &[]).await;
         let callers = Callers::start(&rig).await;
         rig.wait("answers", callers.answers(ANSWERS)).await;
         for _ in 0..2 {
@@ -226,7 +226,7 @@ fn a_follower_that_stands_still_costs_no_call() {
 #[test]
 fn a_node_whose_disk_is_full_ends_and_comes_back_when_there_is_room() {
     run(async {
-        let mut rig = ClusterRig::start(seed(), &FLAGS).await;
+        let mut rig = ClusterRig::judged(seed(), &FLAGS, &[]).await;
         let load = rig.under_load(&PRODUCTS).await;
         let node = 1 + rig.leader().await % 3;
         let binary = rig.launch.binary.clone();
@@ -235,7 +235,7 @@ fn a_node_whose_disk_is_full_ends_and_comes_back_when_there_is_room() {
         let script = "#!/bin/bash\ntrap '' XFSZ\nulimit -f";
         fs::write(&limited, format!("{script} {DISK_KB}\nexec {} \"$@\"\n", binary.display())).unwrap();
         fs::set_permissions(&limited, fs::Permissions::from_mode(0o755)).unwrap();
-        rig.cluster.stop(node).await.unwrap();
+        rig.stop(node).await;
         rig.cluster.node_mut(node).launch_mut().binary = limited;
         rig.start_again(node).await;
         // The more so while it leads.
@@ -245,6 +245,7 @@ fn a_node_whose_disk_is_full_ends_and_comes_back_when_there_is_room() {
             rig.wait("answers", load.crowd.answers(ANSWERS)).await;
         }
         assert_eq!(process.ended(PATIENCE).await.unwrap().code(), Some(GAVE_UP), "{}", rig.words());
+        rig.look_at(node);
         rig.wait("answers of the others", load.crowd.answers(ANSWERS)).await;
         rig.cluster.node_mut(node).launch_mut().binary = binary;
         rig.start_again(node).await;
@@ -259,12 +260,12 @@ fn a_node_whose_disk_is_full_ends_and_comes_back_when_there_is_room() {
 #[test]
 fn a_node_whose_log_meets_an_error_ends_and_comes_back() {
     run(async {
-        let mut rig = ClusterRig::start(seed(), &FLAGS).await;
+        let mut rig = ClusterRig::judged(seed(), &FLAGS, &[]).await;
         for point in ["log.write", "log.sync"] {
             let load = rig.under_load(&PRODUCTS).await;
             rig.wait("answers", load.crowd.answers(ANSWERS)).await;
             let node = rig.leader().await;
-            rig.cluster.stop(node).await.unwrap();
+            rig.stop(node).await;
             let plan = format!("{point}=error@{}", 1 + rig.dice.below(200));
             let variables = vec![(sluice_engine::failpoint::VARIABLE.to_owned(), plan)];
             rig.cluster.node_mut(node).launch_mut().variables = variables;
@@ -272,6 +273,7 @@ fn a_node_whose_log_meets_an_error_ends_and_comes_back() {
             let process = rig.cluster.node_mut(node).take_process().unwrap();
             let status = rig.wait("the error to be met", process.ended(PATIENCE)).await.unwrap();
             assert_eq!(status.code(), Some(GAVE_UP), "{}", rig.words());
+            rig.look_at(node);
             rig.cluster.node_mut(node).launch_mut().variables.clear();
             rig.start_again(node).await;
             let account = rig.wait("everybody to be answered", load.finish()).await;

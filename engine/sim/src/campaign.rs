@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::checkers::Tally;
 use crate::coverage::Coverage;
 use crate::panics;
 use crate::plan::{Cut, Mode, Plan};
 use crate::world::{Failure, Outcome, World};
+use sluice_judges::checkers::Tally;
 
 /// Of so many runs one is made twice, to see that it is the same.
 const TWICE_EVERY: u64 = 16;

@@ -35,13 +35,15 @@ pub struct ClusterLaunch {
     pub patience: Duration,
 }
 
-/// Where peers get to a node.
+/// Where others get to a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Door {
-    /// Where the node listens for them.
+    /// Where the node listens for peers; for clients it listens beside that.
     pub listen: SocketAddr,
-    /// Where it tells them to come; somebody there passes on what they say.
+    /// Where it tells peers to come; somebody there passes on what they say.
     pub advertise: SocketAddr,
+    /// Where it tells clients to come, if not to itself.
+    pub clients: Option<SocketAddr>,
 }
 
 /// One of its nodes.
@@ -95,7 +97,7 @@ impl LocalCluster {
         Self::start_at(launch, &[]).await
     }
 
-    /// The same, where the first nodes have doors that their peers are to come through.
+    /// The same, where the first nodes have doors that others are to come through.
     ///
     /// # Errors
     /// [`LaunchError`].
@@ -120,7 +122,7 @@ impl LocalCluster {
     /// [`LaunchError`].
     pub async fn add(&mut self, launch: &ClusterLaunch) -> Result<u64, LaunchError> {
         let peers = free_address()?;
-        self.add_at(launch, &Door { listen: peers, advertise: peers }).await
+        self.add_at(launch, &Door { listen: peers, advertise: peers, clients: None }).await
     }
 
     /// The same, with a door of its own.
@@ -129,10 +131,14 @@ impl LocalCluster {
     /// [`LaunchError`].
     pub async fn add_at(&mut self, launch: &ClusterLaunch, door: &Door) -> Result<u64, LaunchError> {
         let id = self.nodes.len() + 1;
-        let (listen, peers) = (free_address()?, door.listen);
+        let peers = door.listen;
+        let listen = SocketAddr::new(peers.ip(), free_address()?.port());
         let mut flags = vec!["--peer-listen".to_owned(), peers.to_string()];
         if door.advertise != peers {
             flags.extend(["--peer-advertise".to_owned(), door.advertise.to_string()]);
+        }
+        if let Some(clients) = door.clients {
+            flags.extend(["--advertise".to_owned(), clients.to_string()]);
         }
         flags.extend(launch.flags.iter().cloned());
         let node = Launch {

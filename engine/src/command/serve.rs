@@ -99,12 +99,13 @@ impl ServeArgs {
     }
 }
 
-/// The data directory is code 4; what the configuration can mend is code 2.
+/// The data directory is code 4, unless all that is wrong with it is a full disk; what the configuration can mend is code 2.
 fn exit_of(error: &NodeError) -> Exit {
     match error {
         NodeError::Recovery(RecoveryError::Found(FoundError::Random(_)))
         | NodeError::Ops(OpsError::Start(_))
         | NodeError::Thread(_) => Exit::Internal,
+        NodeError::Recovery(error) if error.is_disk_full() => Exit::Internal,
         NodeError::Recovery(_) => Exit::DataRefused,
         NodeError::Listen { .. }
         | NodeError::ListenForPeers { .. }

@@ -14,6 +14,7 @@ use super::found::{self, FoundError};
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Identity};
 use crate::failpoint::{self, Point};
+use crate::files;
 use crate::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use crate::stream::{self, StreamError};
 use crate::wal::{Backend, LogStore, Options, StoreError};
@@ -54,6 +55,20 @@ pub enum RecoveryError {
          must not come back under its old id, so let it join as a new one, and remove the old", .0.display()
     )]
     Empty(PathBuf),
+}
+
+impl RecoveryError {
+    /// Whether the disk is full, which says nothing about what is on it: once there is room a start may succeed.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DataDir(DataDirError::Io { source, .. }) => files::is_full(source),
+            Self::DataDir(DataDirError::Log(error)) | Self::Log(error) => {
+                matches!(error, StoreError::DiskFull { .. })
+            }
+            Self::Snapshot(error) => matches!(error, SnapshotError::DiskFull { .. }),
+            _ => false,
+        }
+    }
 }
 
 /// Everything a node starts with.

@@ -13,7 +13,9 @@ use std::time::Duration;
 use sluice_engine::audit::Account;
 use sluice_engine::child::cluster::{ClusterLaunch, Door, LocalCluster};
 use sluice_engine::peers::operator::{Ask, Cluster};
+use sluice_judges::recorded::Evidence;
 
+use super::court::{Court, judge};
 use super::{PATIENCE, Shop, snapshots_in, with_common};
 
 /// How often a cluster is looked at that is waited for.
@@ -31,6 +33,8 @@ pub struct ClusterRig {
     pub shop: Shop,
     pub cluster: LocalCluster,
     pub launch: ClusterLaunch,
+    /// Who judges it in the end, if anybody.
+    pub court: Option<Court>,
 }
 
 impl Deref for ClusterRig {
@@ -44,18 +48,45 @@ impl Deref for ClusterRig {
 impl ClusterRig {
     /// A new cluster of three.
     pub async fn start(seed: u64, flags: &[&str]) -> Self {
-        Self::start_at(seed, flags, &[]).await
+        Self::start_for(env!("CARGO_BIN_EXE_sluice").into(), seed, flags, &[], None, &[]).await
     }
 
-    /// The same, behind these doors.
-    pub async fn start_at(seed: u64, flags: &[&str], doors: &[Door]) -> Self {
+    /// The same, behind these doors, and judged in the end.
+    pub async fn judged(seed: u64, flags: &[&str], doors: &[Door]) -> Self {
+        Self::judged_with(seed, flags, doors, &[]).await
+    }
+
+    /// The same, with these variables in the environment of each node.
+    pub async fn judged_with(seed: u64, flags: &[&str], doors: &[Door], variables: &[(&str, &str)]) -> Self {
+        let court = Court::open(3);
+        let doors = court.doors(doors);
+        Self::start_for(env!("CARGO_BIN_EXE_sluice").into(), seed, flags, &doors, Some(court), variables)
+            .await
+    }
+
+    /// A new cluster of three behind these doors, by a program that starts the server.
+    pub async fn start_by(binary: PathBuf, seed: u64, flags: &[&str], doors: &[Door]) -> Self {
+        Self::start_for(binary, seed, flags, doors, None, &[]).await
+    }
+
+    async fn start_for(
+        binary: PathBuf,
+        seed: u64,
+        flags: &[&str],
+        doors: &[Door],
+        court: Option<Court>,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut launch = ClusterLaunch {
-            binary: env!("CARGO_BIN_EXE_sluice").into(),
+            binary,
             dir: dir.path().to_owned(),
             nodes: 3,
             flags: with_common(&["--records-expected", "100000"]),
-            variables: Vec::new(),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             patience: PATIENCE,
         };
         launch.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
@@ -64,12 +95,37 @@ impl ClusterRig {
         let cluster = LocalCluster::start_at(&launch, doors).await;
         let cluster = cluster.unwrap_or_else(|error| panic!("{error}\n{}", shop.words()));
         shop.url = cluster.url();
-        Self { dir, shop, cluster, launch }
+        if let Some(Court { taps, .. }) = &court {
+            taps.lead_to(cluster.ids().map(|id| cluster.node(id).launch().listen).collect());
+            shop.url = taps.url();
+        }
+        Self { dir, shop, cluster, launch, court }
+    }
+
+    /// The way of clients to one node.
+    pub fn url_of(&self, id: u64) -> String {
+        let listen = self.cluster.node(id).launch().listen;
+        let tap = self.court.as_ref().map(|court| court.taps.addresses[id as usize - 1]);
+        format!("sluice://{}", tap.unwrap_or(listen))
     }
 
     pub fn kill(&mut self, id: u64) {
         let killed = self.cluster.kill(id);
         killed.unwrap_or_else(|error| panic!("node {id}: {error}\n{}", self.words()));
+        self.look_at(id);
+    }
+
+    /// Stops a node.
+    pub async fn stop(&mut self, id: u64) {
+        self.cluster.stop(id).await.unwrap();
+        self.look_at(id);
+    }
+
+    /// Has those who will judge see what a node that does not run has written.
+    pub fn look_at(&mut self, id: u64) {
+        if let Some(court) = &mut self.court {
+            court.look_at(id, &self.cluster.node(id).launch().data, false);
+        }
     }
 
     /// Starts a node and waits for nothing.
@@ -171,8 +227,26 @@ impl ClusterRig {
     }
 
     /// Stops all nodes at once; each takes a last snapshot. Snapshots of one index are the same bytes, whoever took them.
-    /// Returns how many could be compared.
+    /// If there are judges, all of it is judged. Returns how many snapshots could be compared.
     pub async fn stop_and_compare(&mut self) -> usize {
+        self.stop_all().await;
+        let dirs = self.cluster.ids().map(|id| self.cluster.node(id).launch().data.clone());
+        let compared =
+            compare_snapshots(&dirs.filter(|dir| dir.join("snapshots").exists()).collect::<Vec<_>>());
+        if let Some(court) = self.court.take() {
+            let verdict = judge(&court.evidence(&self.cluster), || self.words());
+            eprintln!("judged: {:?}", verdict.tally);
+        }
+        compared
+    }
+
+    /// Stops all nodes at once, and returns what those who judge may know.
+    pub async fn stop_for_evidence(&mut self) -> Evidence {
+        self.stop_all().await;
+        self.court.take().unwrap().evidence(&self.cluster)
+    }
+
+    async fn stop_all(&mut self) {
         for id in self.cluster.ids() {
             if let Some(process) = self.cluster.node(id).process() {
                 process.ask_to_stop().unwrap();
@@ -185,8 +259,6 @@ impl ClusterRig {
                 assert_eq!(code, Some(0), "node {id}: {status:?}\n{}", self.words());
             }
         }
-        let dirs = self.cluster.ids().map(|id| self.cluster.node(id).launch().data.clone());
-        compare_snapshots(&dirs.filter(|dir| dir.join("snapshots").exists()).collect::<Vec<_>>())
     }
 }
 

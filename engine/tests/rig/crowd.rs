@@ -105,7 +105,8 @@ impl Crowd {
 
     async fn act(&self) {
         match self.dice.below(100) {
-            0..45 => self.buy().await,
+            0..5 => self.look().await,
+            5..45 => self.buy().await,
             45..60 => self.buy_many().await,
             60..70 => self.lose_patience().await,
             70..80 => self.come_again().await,
@@ -118,6 +119,11 @@ impl Crowd {
                 self.witness.write_off(self.any_product(), self.few()).await;
             }
         }
+    }
+
+    /// What is seen is on no account: only who listens to all can say whether it was true.
+    async fn look(&self) {
+        let _ = self.witness.client().product(self.any_product()).await;
     }
 
     async fn buy(&self) {

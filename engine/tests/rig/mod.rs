@@ -9,15 +9,22 @@
     reason = "each test uses its own part, and fails with it"
 )]
 
+pub mod apart;
+pub mod cables;
 pub mod cluster;
 pub mod command;
+pub mod court;
 pub mod crowd;
+mod frames;
 pub mod rival;
 pub mod roads;
+pub mod scenes;
 pub mod shop;
 pub mod steady;
+pub mod taps;
 
 use std::env;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -133,8 +140,21 @@ pub fn run(test: impl Future<Output = ()>) {
 
 /// The indexes of the snapshots in a data directory.
 pub fn snapshots_in(data: &Path) -> Vec<u64> {
-    let names = std::fs::read_dir(data.join("snapshots")).unwrap();
+    let names = fs::read_dir(data.join("snapshots")).unwrap();
     let index =
         |name: String| u64::from_str_radix(name.strip_prefix("snapshot-")?.strip_suffix(".sluice")?, 16).ok();
     names.filter_map(|entry| index(entry.unwrap().file_name().into_string().unwrap())).collect()
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy_dir(&item.path(), &target);
+        } else {
+            fs::copy(item.path(), target).unwrap();
+        }
+    }
 }

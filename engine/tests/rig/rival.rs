@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sluice_engine::child::{Launch, ServerProcess, free_address};
 
-use super::{ClusterRig, PATIENCE};
+use super::{ClusterRig, PATIENCE, copy_dir};
 
 /// A node's data directory as it was, with a place for a process of its own.
 pub struct Copy {
@@ -52,18 +52,5 @@ impl Copy {
 
     pub fn said(&self) -> String {
         fs::read_to_string(&self.launch.log).unwrap_or_default()
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
-            copy_dir(&item.path(), &target);
-        } else {
-            fs::copy(item.path(), target).unwrap();
-        }
     }
 }

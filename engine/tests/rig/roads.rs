@@ -51,7 +51,8 @@ impl Roads {
         let mut listeners = Vec::new();
         for node in 1..=nodes {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let door = Door { listen: free_address().unwrap(), advertise: listener.local_addr().unwrap() };
+            let (listen, advertise) = (free_address().unwrap(), listener.local_addr().unwrap());
+            let door = Door { listen, advertise, clients: None };
             doors.push(door);
             listeners.push((node, listener, door));
         }

@@ -6,8 +6,8 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use sluice_client::{Client, ProductId, Terms};
-use sluice_engine::audit::{Account, Findings, Promise, Witness, fetch};
+use sluice_client::{Client, ProductId, ReadFrom, Terms};
+use sluice_engine::audit::{Account, Books, Findings, Promise, Witness, fetch};
 use sluice_engine::child::cluster::last_words;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -32,9 +32,14 @@ impl Shop {
     }
 
     pub async fn client(&self) -> Client {
+        self.client_reading(ReadFrom::Leader).await
+    }
+
+    async fn client_reading(&self, from: ReadFrom) -> Client {
         let builder = Client::builder().deadline(PATIENCE).resolve_budget(PATIENCE);
         builder
             .connections(2)
+            .read_from(from)
             .connect(&self.url)
             .await
             .unwrap_or_else(|error| panic!("{error}\n{}", self.words()))
@@ -70,20 +75,25 @@ impl Shop {
         Rc::new(RefCell::new(account))
     }
 
-    /// A sale with actors at work.
+    /// A sale with actors at work, who look at what any server shows.
     pub async fn under_load(&self, promises: &[Promise]) -> Load {
-        let client = self.client().await;
+        let client = self.client_reading(ReadFrom::Any).await;
         let account = self.open_sale(&client, promises).await;
         let crowd = Crowd::new(self.dice.next(), Witness::new(client, Rc::clone(&account)));
         let actors = crowd.start();
         Load { account, crowd, actors }
     }
 
-    /// Reads what became of everything in an account, and fails with evidence if anything was contradicted.
-    pub async fn audit(&self, account: &Rc<RefCell<Account>>) -> Findings {
+    /// Reads what became of everything in an account.
+    pub async fn read_all(&self, account: &Rc<RefCell<Account>>) -> Books {
         let (ids, products) = (account.borrow().ids(), account.borrow().products());
         let books = fetch(&self.client().await, &ids, &products).await;
-        let books = books.unwrap_or_else(|error| panic!("{error}\n{}", self.words()));
+        books.unwrap_or_else(|error| panic!("{error}\n{}", self.words()))
+    }
+
+    /// Reads what became of everything in an account, and fails with evidence if anything was contradicted.
+    pub async fn audit(&self, account: &Rc<RefCell<Account>>) -> Findings {
+        let books = self.read_all(account).await;
         let findings = account.borrow_mut().judge(&books);
         if findings.contradicted > 0 || findings.oversold() > 0 {
             let shown: Vec<String> = findings.kept.iter().map(ToString::to_string).collect();

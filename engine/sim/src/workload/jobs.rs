@@ -9,9 +9,9 @@ use sluice_protocol::{ProductId, ReservationId, UserId};
 
 use super::{Job, Stage};
 use crate::clock::START_MS;
-use crate::history::Ask;
 use crate::plan::{Mode, Plan};
 use crate::random::Random;
+use sluice_judges::history::Ask;
 
 const SECOND_US: u64 = 1_000_000;
 

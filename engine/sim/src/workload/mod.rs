@@ -17,9 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sluice_protocol::Kind;
 
 pub(crate) use self::talk::Steer;
-use crate::history::{Ask, CallId};
 use crate::plan::Plan;
 use crate::random::Random;
+use sluice_judges::history::{Ask, CallId};
 
 /// One request of a job.
 #[derive(Clone, Copy, Debug)]

@@ -4,12 +4,12 @@ use sluice_protocol::request::{IdItem, ReserveItem};
 use sluice_protocol::{ProductId, ReservationId, Status, UserId};
 
 use super::{Frame, Job, Stage, Workload, kind};
-use crate::checkers::Checkers;
-use crate::checkers::Violation;
 use crate::coverage::{Coverage, Path};
-use crate::history::{Ask, Call, Reply};
 use crate::random::Random;
 use crate::world::Request;
+use sluice_judges::checkers::Checkers;
+use sluice_judges::checkers::Violation;
+use sluice_judges::history::{Ask, Call, Reply};
 
 const MS_US: u64 = 1000;
 

@@ -7,10 +7,10 @@ use sluice_core::replica::peer::{Body, Envelope};
 
 use super::event::{Event, Input, Request};
 use super::{World, process};
-use crate::checkers::Spoke;
 use crate::coverage::Path;
-use crate::history::Reply;
 use crate::net::{Carried, End};
+use sluice_judges::checkers::Spoke;
+use sluice_judges::history::Reply;
 
 /// How long it takes a transport to notice that nobody listens.
 const NOTICE_US: u64 = 2000;

@@ -6,7 +6,7 @@ use sluice_core::replica::ChunkRead;
 use sluice_core::replica::peer::{Chunk, ImageId};
 use sluice_protocol::Kind;
 
-use crate::history::{Ask, Reply};
+use sluice_judges::history::{Ask, Reply};
 
 /// A frame of a client, on its way.
 #[derive(Clone, Debug)]

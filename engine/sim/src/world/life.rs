@@ -9,9 +9,9 @@ use super::event::{Event, Input};
 use super::host::Down;
 use super::process::{Birth, Process};
 use super::{CLUSTER, World};
-use crate::checkers::Kept;
 use crate::coverage::Path;
 use crate::disk::SnapshotFile;
+use sluice_judges::checkers::Kept;
 
 /// Ticks between two looks at the disk's room.
 const SURVEY_TICKS: u64 = 500 / TICK_MS;

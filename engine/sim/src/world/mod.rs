@@ -35,7 +35,6 @@ use self::faults::Active;
 use self::host::Host;
 use self::operator::Operator;
 use self::schedule::Schedule;
-use crate::checkers::{Checkers, Setup, Tally, Violation};
 use crate::clock::{START_MS, SimClock};
 use crate::coverage::Coverage;
 use crate::disk::{SimDisk, SnapshotFile};
@@ -45,6 +44,7 @@ use crate::plan::{Mode, Plan};
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::workload::{Steer, Workload};
+use sluice_judges::checkers::{Checkers, Setup, Tally, Violation};
 
 /// The cluster's id. The same in every world.
 const CLUSTER: ClusterId = ClusterId(0x51u128);

@@ -18,7 +18,7 @@ use sluice_protocol::{Kind, NodeId};
 
 use super::event::Request;
 use crate::disk::SnapshotFile;
-use crate::history::{Ask, Reply};
+use sluice_judges::history::{Ask, Reply};
 
 /// Bounds of a desk: small, so that they are met.
 const LIMITS: DeskLimits = DeskLimits {

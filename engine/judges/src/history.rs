@@ -1,6 +1,6 @@
 //! Every item of every request that clients sent, and what they heard: all that the outside world knows of a run.
 //!
-//! Times are virtual microseconds. The order in which calls are recorded is the order in which they were sent and
+//! Times are microseconds of the run's own clock. The order in which calls are recorded is the order in which they were sent and
 //! heard, so that "heard before that was sent" needs no clock. Deliberately not here: whether any of it is right.
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_core::replica::disk::{Append, LogEntry};
+use sluice_core::replica::disk::{Append, HardState, LogEntry};
 
 use super::Violation;
 use super::disks::{Disk, Disks};
@@ -26,6 +26,8 @@ pub struct Raft {
     seen: Vec<Vec<Seen>>,
     /// The first index at which a term has an entry in any log.
     begins: BTreeMap<u64, u64>,
+    /// Raft's own of each node whose log was found, as of the last time.
+    found: BTreeMap<u64, HardState>,
 }
 
 impl Raft {
@@ -120,8 +122,11 @@ impl Raft {
         let Some(new) = append.hard_state else { return Ok(()) };
         self.votes.entry((new.term, new.vote)).or_default().insert(node);
         let Some(disk) = disks.get(node) else { return Ok(()) };
+        self.follows(node, disk.hard_state, new)
+    }
+
+    fn follows(&mut self, node: u64, old: HardState, new: HardState) -> Result<(), Violation> {
         self.checks += 1;
-        let old = disk.hard_state;
         if new.term < old.term {
             return violation!("raft", "node {node} goes back from term {} to {}", old.term, new.term);
         }
@@ -180,6 +185,29 @@ impl Raft {
             );
         }
         known.2 = known.2.or(before);
+        Ok(())
+    }
+
+    /// A log was found, of a node that does not run. Told in the order in which they are found. How it came to be is not
+    /// known; so it is held against other logs, and `timeline` is still empty.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn found(
+        &mut self,
+        node: u64,
+        hard_state: HardState,
+        entries: &[LogEntry],
+        timeline: &Timeline,
+    ) -> Result<(), Violation> {
+        if let Some(old) = self.found.insert(node, hard_state) {
+            self.follows(node, old, hard_state)?;
+        }
+        let mut before = entries.first().filter(|first| first.index == 1).map(|_| 0);
+        for entry in entries {
+            self.entry(node, entry, before, timeline)?;
+            before = Some(entry.term);
+        }
         Ok(())
     }
 

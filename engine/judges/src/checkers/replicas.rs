@@ -148,7 +148,11 @@ impl Replicas {
         }
     }
 
-    fn digest(&mut self, node: u64, ledger: &Ledger) -> Result<(), Violation> {
+    /// A ledger is the same, byte by byte, as any that was shown here at its index.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn digest(&mut self, node: u64, ledger: &Ledger) -> Result<(), Violation> {
         self.checks += 1;
         let digest = ledger.digest();
         let (first, known) = *self.digests.entry(ledger.index()).or_insert((node, digest));

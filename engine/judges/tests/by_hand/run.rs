@@ -7,11 +7,11 @@ use sluice_core::ledger::Ledger;
 use sluice_core::ledger::command::{Batch, Group};
 use sluice_core::ledger::effect::Ignore;
 use sluice_core::replica::disk::{Append, EntryKind, HardState, LogEntry};
+use sluice_judges::checkers::{Checkers, Setup, Violation};
+use sluice_judges::history::{Ask, Call, CallId, Reply};
 use sluice_protocol::request::{IdItem, ProductItem, PutProductItem, ReserveItem, StockItem, Terms};
 use sluice_protocol::response::{At, ProductReply, ReservationReply};
 use sluice_protocol::{Answer, ProductId, ReservationId, Status, UserId};
-use sluice_sim::checkers::{Checkers, Setup, Violation};
-use sluice_sim::history::{Ask, Call, CallId, Reply};
 
 use super::Log;
 

@@ -100,4 +100,4 @@ macro_rules! violation {
         Err($crate::checkers::Violation { checker: $checker, what: format!($($what)+) })
     };
 }
-pub(super) use violation;
+pub(crate) use violation;

@@ -2,20 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-mod judges;
+mod by_hand;
 
-use judges::run::{Run, TERMS, found, reserve};
-use judges::{Log, START_MS};
+use by_hand::run::{Run, TERMS, found, reserve};
+use by_hand::{Log, START_MS};
 use sluice_core::ledger::command::{Group, Reserve};
+use sluice_judges::checkers::Claim;
+use sluice_judges::checkers::conservation::Conservation;
+use sluice_judges::checkers::limits::Limits;
+use sluice_judges::checkers::oversell::Oversell;
+use sluice_judges::checkers::time::Time;
+use sluice_judges::history::{Ask, Call, Reply};
 use sluice_protocol::request::{IdItem, PutProductItem, Terms};
 use sluice_protocol::response::{At, ProductView};
 use sluice_protocol::{Answer, ProductId, ReservationId, State};
-use sluice_sim::checkers::Claim;
-use sluice_sim::checkers::conservation::Conservation;
-use sluice_sim::checkers::limits::Limits;
-use sluice_sim::checkers::oversell::Oversell;
-use sluice_sim::checkers::time::Time;
-use sluice_sim::history::{Ask, Call, Reply};
 
 const AT: At = At { index: 7, time_ms: START_MS };
 
@@ -171,7 +171,7 @@ fn a_hold_that_is_shorter_than_promised_is_found() {
 #[test]
 fn the_model_sweeps_as_much_at_a_time_as_the_ledger() {
     let mut log = Log::new();
-    let mut timeline = sluice_sim::model::Timeline::new(log.ledger.settings());
+    let mut timeline = sluice_judges::model::Timeline::new(log.ledger.settings());
     let mut apply = |log: &mut Log, groups| {
         let entry = log.entry(groups);
         let answers = log.apply(&entry);
@@ -183,7 +183,7 @@ fn the_model_sweeps_as_much_at_a_time_as_the_ledger() {
     };
     let hold = |id: u128, quantity| Reserve { id, product: 1, user: 7, quantity };
     let terms = PutProductItem::new(ProductId(1), Some(10_000), Terms { hold_ms: 1000, ..TERMS });
-    apply(&mut log, vec![judges::run::group(&Ask::Put(terms))]);
+    apply(&mut log, vec![by_hand::run::group(&Ask::Put(terms))]);
     for first in (1..10_000).step_by(1000) {
         apply(&mut log, vec![Group::Reserve((first..first + 1000).map(|id| hold(id, 1)).collect())]);
     }

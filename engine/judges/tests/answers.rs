@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-mod judges;
+mod by_hand;
 
-use judges::run::{Run, TERMS, found, query, query_product, reserve, retry};
+use by_hand::run::{Run, TERMS, found, query, query_product, reserve, retry};
+use sluice_judges::checkers::existence::Existence;
+use sluice_judges::checkers::outcome::Outcome;
+use sluice_judges::checkers::{Claim, Setup};
+use sluice_judges::history::{Ask, Call, Reply};
+use sluice_judges::model::Timeline;
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, Terms};
 use sluice_protocol::response::{At, ProductReply};
 use sluice_protocol::{Answer, ProductId, ReservationId, State, Status};
-use sluice_sim::checkers::existence::Existence;
-use sluice_sim::checkers::outcome::Outcome;
-use sluice_sim::checkers::{Claim, Setup};
-use sluice_sim::history::{Ask, Call, Reply};
-use sluice_sim::model::Timeline;
 
 /// A run in which everything happens once, honestly.
 fn eventful() -> Run {
@@ -30,7 +30,7 @@ fn eventful() -> Run {
     // A retry after silence.
     run.ask(reserve(6, 1, 9, 1));
     let call = run.ask(retry(6, 1, 9, 1));
-    let answers = run.commit(vec![judges::run::group(&retry(6, 1, 9, 1))]);
+    let answers = run.commit(vec![by_hand::run::group(&retry(6, 1, 9, 1))]);
     run.hear(call, answers[0]).unwrap();
     run.cancel(2);
     run.resolve(2);
@@ -78,13 +78,13 @@ fn a_yes_that_the_log_did_not_give_is_found() {
     let mut run = Run::new();
     run.put(1, 1, TERMS);
     let call = run.ask(reserve(1, 1, 7, 1));
-    found(run.hear(call, Answer::reserved(run.at(), 3, judges::START_MS + 60_000)), "linearizability");
+    found(run.hear(call, Answer::reserved(run.at(), 3, by_hand::START_MS + 60_000)), "linearizability");
 
     let mut run = Run::new();
     run.put(1, 0, TERMS);
     let call = run.ask(reserve(1, 1, 7, 1));
-    run.commit(vec![judges::run::group(&reserve(1, 1, 7, 1))]);
-    found(run.hear(call, Answer::reserved(run.at(), 2, judges::START_MS + 60_000)), "linearizability");
+    run.commit(vec![by_hand::run::group(&reserve(1, 1, 7, 1))]);
+    found(run.hear(call, Answer::reserved(run.at(), 2, by_hand::START_MS + 60_000)), "linearizability");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn what_was_said_not_to_be_done_may_not_appear() {
         run.put(1, 1, TERMS);
         let call = run.ask(reserve(1, 1, 7, 1));
         run.hear(call, no).unwrap();
-        run.commit(vec![judges::run::group(&reserve(1, 1, 7, 1))]);
+        run.commit(vec![by_hand::run::group(&reserve(1, 1, 7, 1))]);
         found(run.finish(), "finality");
     }
 }
@@ -227,7 +227,7 @@ fn what_was_not_answered_may_appear_once() {
         run.hear(call, Answer::unknown()).unwrap();
         run.hear(call_too, Answer::busy(5)).unwrap();
         for _ in 0..times {
-            run.commit(vec![judges::run::group(&reserve(1, 1, 7, 1))]);
+            run.commit(vec![by_hand::run::group(&reserve(1, 1, 7, 1))]);
         }
         if times == 1 {
             run.finish().unwrap();
@@ -242,7 +242,7 @@ fn a_command_that_answers_two_calls_is_found() {
     let mut run = Run::new();
     run.put(1, 1, TERMS);
     let (one, two) = (run.ask(reserve(1, 1, 7, 1)), run.ask(reserve(1, 1, 7, 1)));
-    let answer = run.commit(vec![judges::run::group(&reserve(1, 1, 7, 1))])[0];
+    let answer = run.commit(vec![by_hand::run::group(&reserve(1, 1, 7, 1))])[0];
     run.hear(one, answer).unwrap();
     run.hear(two, answer).unwrap();
     found(run.finish(), "finality");
@@ -254,7 +254,7 @@ fn an_acknowledged_reservation_that_is_gone_is_found() {
     let mut run = Run::new();
     run.put(1, 1, TERMS);
     outcome.sent(1);
-    outcome.heard(judges::START_MS);
+    outcome.heard(by_hand::START_MS);
     outcome.sent(2);
     let told = Claim {
         at: run.at(),
@@ -262,24 +262,24 @@ fn an_acknowledged_reservation_that_is_gone_is_found() {
         sequence: 3,
         refused_with: None,
         settled: false,
-        deadline_ms: judges::START_MS + 60_000,
+        deadline_ms: by_hand::START_MS + 60_000,
     };
     outcome.told(2, told).unwrap();
-    let mut finality = sluice_sim::checkers::finality::Finality::default();
+    let mut finality = sluice_judges::checkers::finality::Finality::default();
     found(finality.quiet(&run.log.ledger, &outcome), "finality");
     run.reserve(2, 1, 7, 1);
     finality.quiet(&run.log.ledger, &outcome).unwrap();
 }
 
 fn claim(index: u64, state: State, sequence: u64) -> Claim {
-    let at = At { index, time_ms: judges::START_MS + index };
+    let at = At { index, time_ms: by_hand::START_MS + index };
     Claim { at, state, sequence, refused_with: None, settled: false, deadline_ms: 0 }
 }
 
 /// Tells these in the order given; whether they are one story.
-fn story(claims: &[Claim]) -> judges::run::Verdict {
+fn story(claims: &[Claim]) -> by_hand::run::Verdict {
     let mut outcome = Outcome::new(86_400_000);
-    outcome.heard(judges::START_MS);
+    outcome.heard(by_hand::START_MS);
     outcome.sent(1);
     claims.iter().try_for_each(|claim| outcome.told(1, *claim))
 }
@@ -322,7 +322,7 @@ fn a_reply_about_what_does_not_exist_yet_is_found() {
     }
     let ask = |id| Ask::Resolve(IdItem::new(ReservationId(id)));
     let heard = |id, at| {
-        let reply = Reply::Plain(Answer::already(at, State::Held, 3, judges::START_MS + 60_000));
+        let reply = Reply::Plain(Answer::already(at, State::Held, 3, by_hand::START_MS + 60_000));
         let call = Call { client: 1, node: 1, ask: ask(id), sent_us: 0, heard: None };
         Existence::default().heard(&call, &reply, &timeline)
     };
@@ -335,7 +335,7 @@ fn a_reply_about_what_does_not_exist_yet_is_found() {
 #[test]
 fn an_order_that_cannot_be_is_found_without_evidence() {
     use sluice_core::ledger::settings::Settings;
-    use sluice_sim::checkers::search::Search;
+    use sluice_judges::checkers::search::Search;
     let mut run = Run::new();
     run.put(1, 1, TERMS);
     run.reserve(1, 1, 7, 1);
@@ -394,7 +394,7 @@ fn voided_commands_do_nothing_and_may_be_denied() {
     let mut run = Run::new();
     run.put(1, 1, TERMS);
     let call = run.ask(reserve(1, 1, 7, 1));
-    let mut entry = run.log.entry(vec![judges::run::group(&reserve(1, 1, 7, 1))]);
+    let mut entry = run.log.entry(vec![by_hand::run::group(&reserve(1, 1, 7, 1))]);
     entry.term = 2;
     run.log.term = 2;
     run.commit_entry(&entry);

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-mod judges;
+mod by_hand;
 
-use judges::Log;
+use by_hand::Log;
 use proptest::prelude::*;
 use sluice_core::ledger::command::{Cancel, ChangeStock, Group, Put, Reserve};
 use sluice_core::ledger::settings::Settings;
-use sluice_sim::model::Timeline;
+use sluice_judges::model::Timeline;
 
 fn id() -> impl Strategy<Value = u128> {
     prop_oneof![1 => Just(0), 40 => 1_u128..16, 10 => 1_u128..400]
@@ -48,7 +48,7 @@ fn put() -> impl Strategy<Value = Put> {
     let unlimited = prop::bool::weighted(0.1);
     (product(), stock, window, 0_u32..6, hold_ms, unlimited).prop_map(
         |(product, stock, (opens, closes), per_user_limit, hold_ms, unlimited)| {
-            let at = |ms: u64| if ms == 0 { 0 } else { judges::START_MS + ms };
+            let at = |ms: u64| if ms == 0 { 0 } else { by_hand::START_MS + ms };
             let (opens_ms, closes_ms) = (at(opens), at(closes));
             Put { product, stock, opens_ms, closes_ms, per_user_limit, hold_ms, unlimited }
         },

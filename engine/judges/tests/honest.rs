@@ -3,18 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-mod judges;
+mod by_hand;
 
-use judges::run::{NODES, Run, TERMS, group};
+use by_hand::run::{NODES, Run, TERMS, group};
 use proptest::prelude::*;
 use sluice_core::ledger::settings::Settings;
+use sluice_judges::checkers::{Setup, Tally};
+use sluice_judges::history::{Ask, CallId, Reply};
 use sluice_protocol::request::{
     IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem, Terms,
 };
 use sluice_protocol::response::{ProductReply, ReservationReply};
 use sluice_protocol::{Answer, ProductId, ReservationId, Status, UserId};
-use sluice_sim::checkers::{Setup, Tally};
-use sluice_sim::history::{Ask, CallId, Reply};
 
 /// A generator of little quality and no dependencies.
 struct Random(u64);

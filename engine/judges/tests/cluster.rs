@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-mod judges;
+mod by_hand;
 
-use judges::run::{NODES, Run, TERMS, entry_of, found, group, reserve};
+use by_hand::run::{NODES, Run, TERMS, entry_of, found, group, reserve};
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::effect::Ignore;
 use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{Append, HardState, LogEntry, Members};
+use sluice_judges::checkers::{Checkers, Kept, Setup, Spoke};
+use sluice_judges::history::Ask;
 use sluice_protocol::request::PutProductItem;
 use sluice_protocol::{Answer, ProductId};
-use sluice_sim::checkers::{Checkers, Kept, Setup, Spoke};
-use sluice_sim::history::Ask;
 
 fn put(product: u64, stock: u64) -> sluice_core::ledger::command::Group {
     group(&Ask::Put(PutProductItem::new(ProductId(product), Some(stock), TERMS)))

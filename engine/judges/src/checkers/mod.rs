@@ -4,6 +4,7 @@
 //! - [`conservation`] 1 · [`oversell`] 2 · [`linearizability`] 3, [`search`] the same for small runs without evidence
 //! - [`finality`] 4 · [`outcome`] 5 · [`existence`] 6 · [`limits`] 7 · [`time`] 9
 //! - [`replicas`] 10 · [`gate`] 11 · [`raft`] 12 · [`quorum`] 13 · [`exclusion`] 14 · [`liveness`] 16
+//! - `common`: those of them that every run has, also one that is told when it is over ([`crate::recorded`])
 //! - `disks`: what each disk holds · `claim`: what an answer says of an id · `setup`: what is told once, and the verdict
 //!
 //! The numbers are those of the list of invariants. Some checkers believe the log, some only what clients heard, some only
@@ -11,6 +12,7 @@
 //! gone, and only what one ledger or one gate owes is demanded ([`Setup::honest`]).
 
 mod claim;
+mod common;
 pub mod conservation;
 mod disks;
 pub mod exclusion;
@@ -32,34 +34,21 @@ pub mod time;
 
 use sluice_core::ledger::Ledger;
 use sluice_core::replica::disk::{Append, LogEntry, Members};
-use sluice_protocol::{ProductId, State};
 
 pub use self::claim::Claim;
+pub(crate) use self::common::Common;
 use self::disks::Disks;
-use self::replicas::Span;
 use self::setup::violation;
 pub use self::setup::{Kept, Setup, Spoke, Tally, Violation};
-use crate::history::{Call, CallId, History, Reply};
-use crate::model::{Said, Timeline};
+use crate::history::{Call, CallId, Reply};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Checkers {
     setup: Setup,
-    history: History,
-    timeline: Timeline,
+    common: Common,
     disks: Disks,
-    conservation: conservation::Conservation,
-    oversell: oversell::Oversell,
-    linearizability: linearizability::Linearizability,
-    finality: finality::Finality,
-    outcome: outcome::Outcome,
-    existence: existence::Existence,
-    limits: limits::Limits,
-    time: time::Time,
-    replicas: replicas::Replicas,
     gate: gate::Gate,
-    raft: raft::Raft,
     quorum: quorum::Quorum,
     exclusion: exclusion::Exclusion,
     liveness: liveness::Liveness,
@@ -69,20 +58,9 @@ impl Checkers {
     /// The judges of one run.
     pub fn new(setup: Setup) -> Self {
         Self {
-            history: History::default(),
-            timeline: Timeline::new(setup.settings),
+            common: Common::new(setup.settings, setup.digest_every),
             disks: Disks::new(&setup.members),
-            conservation: conservation::Conservation::default(),
-            oversell: oversell::Oversell::default(),
-            linearizability: linearizability::Linearizability::default(),
-            finality: finality::Finality::default(),
-            outcome: outcome::Outcome::new(setup.settings.retention_ms),
-            existence: existence::Existence::default(),
-            limits: limits::Limits::default(),
-            time: time::Time::default(),
-            replicas: replicas::Replicas::new(setup.settings, setup.digest_every),
             gate: gate::Gate::default(),
-            raft: raft::Raft::default(),
             quorum: quorum::Quorum::default(),
             exclusion: exclusion::Exclusion::default(),
             liveness: liveness::Liveness::new(setup.wait_us_max),
@@ -92,11 +70,7 @@ impl Checkers {
 
     /// A client sends an item.
     pub fn sent(&mut self, call: Call) -> CallId {
-        self.linearizability.sent();
-        if let Some(id) = call.ask.id() {
-            self.outcome.sent(id);
-        }
-        self.history.sent(call)
+        self.common.sent(call)
     }
 
     /// The client hears the answer. If it never does, nothing is told.
@@ -105,33 +79,18 @@ impl Checkers {
     /// [`Violation`]
     pub fn heard(&mut self, id: CallId, at_us: u64, reply: Reply) -> Result<(), Violation> {
         let verdict = self.judge(id, at_us, &reply);
-        self.history.heard(id, at_us, reply);
+        self.common.history.heard(id, at_us, reply);
         verdict
     }
 
     fn judge(&mut self, id: CallId, at_us: u64, reply: &Reply) -> Result<(), Violation> {
-        let call = self.history.get(id);
+        let call = self.common.history.get(id);
         self.liveness.heard(call, at_us)?;
         if !self.setup.honest {
             return Ok(());
         }
         self.quorum.heard(call.node, reply)?;
-        let said = self.linearizability.heard(id, call, reply, &self.timeline)?;
-        self.finality.heard(id, said);
-        if said == Said::Nothing {
-            return Ok(());
-        }
-        self.existence.heard(call, reply, &self.timeline)?;
-        if let Some(answer) = reply.answer() {
-            self.outcome.heard(answer.at().time_ms);
-        }
-        if let Some((name, claim)) = Claim::of(call, reply, said) {
-            self.outcome.told(name, claim)?;
-            if !self.outcome.may_be_forgotten(name, claim.at.time_ms) {
-                self.time.told(name, &claim)?;
-            }
-        }
-        Ok(())
+        self.common.answered(id, reply).into_iter().next().map_or(Ok(()), Err)
     }
 
     /// A node believes to lead.
@@ -140,7 +99,7 @@ impl Checkers {
     /// [`Violation`]
     pub fn became_leader(&mut self, node: u64, term: u64) -> Result<(), Violation> {
         self.spoke(node, Spoke::Lead)?;
-        if self.setup.honest { self.raft.became_leader(node, term, &self.disks) } else { Ok(()) }
+        if self.setup.honest { self.common.raft.became_leader(node, term, &self.disks) } else { Ok(()) }
     }
 
     /// The membership as of a committed entry. Told by whichever node applies it first, before it applies the next; it may
@@ -155,7 +114,7 @@ impl Checkers {
     /// [`Violation`]
     pub fn durable(&mut self, node: u64, append: &Append) -> Result<(), Violation> {
         if self.setup.honest {
-            self.raft.durable(node, append, &self.disks, &self.timeline)?;
+            self.common.raft.durable(node, append, &self.disks, &self.common.timeline)?;
         }
         self.disks.durable(node, append);
         self.quorum.durable(append, &self.disks);
@@ -181,41 +140,21 @@ impl Checkers {
         if !self.setup.honest {
             return self.applied_alone(node, entry.index, ledger);
         }
-        let first = entry.index == self.timeline.top() + 1;
+        let first = entry.index == self.common.timeline.top() + 1;
         if first {
-            self.raft.committed(entry)?;
-            if let Err(what) = self.timeline.push(entry) {
+            self.common.raft.committed(entry)?;
+            if let Err(what) = self.common.timeline.push(entry) {
                 return violation!("replicas", "node {node}: {what}");
             }
-            self.replicas.committed(entry);
+            self.common.replicas.committed(entry);
         }
-        self.raft.applied(node, entry, &self.timeline)?;
+        self.common.raft.applied(node, entry, &self.common.timeline)?;
         self.quorum.applied(node, entry, first, &self.disks)?;
-        let span = self.replicas.applied(node, entry.index, &self.timeline, ledger)?;
+        let span = self.common.replicas.applied(node, entry.index, &self.common.timeline, ledger)?;
         match span {
-            Some(span) => self.look(node, &span, ledger),
+            Some(span) => self.common.look(node, &span, ledger),
             None => Ok(()),
         }
-    }
-
-    /// Looks at all that a node's entries may have changed.
-    fn look(&mut self, node: u64, span: &Span, ledger: &Ledger) -> Result<(), Violation> {
-        self.time.passed(node, ledger.at())?;
-        for product in &span.products {
-            let Some(view) = ledger.product(ProductId(*product)) else { continue };
-            self.conservation.look(node, span.last, &view)?;
-            self.oversell.look(node, span.last, &view)?;
-        }
-        let before_ms = self.timeline.at(span.since).time_ms;
-        for id in &span.ids {
-            let before = self.timeline.record(*id, span.since);
-            let before = before.map_or((State::None, 0), |record| {
-                let (state, view) = record.view(*id, before_ms);
-                (state, view.deadline_ms)
-            });
-            self.time.changed(node, *id, before, ledger)?;
-        }
-        self.limits.applied(node, span, &self.timeline, ledger)
     }
 
     /// What a ledger owes by itself, whatever became of its log.
@@ -223,16 +162,8 @@ impl Checkers {
         if ledger.index() != index {
             return Ok(());
         }
-        self.time.passed(node, ledger.at())?;
-        if index.is_multiple_of(WALK_EVERY) { self.walk(node, ledger) } else { Ok(()) }
-    }
-
-    fn walk(&mut self, node: u64, ledger: &Ledger) -> Result<(), Violation> {
-        for view in ledger.products_from(ProductId(0)) {
-            self.conservation.look(node, ledger.index(), &view)?;
-            self.oversell.look(node, ledger.index(), &view)?;
-        }
-        self.oversell.recount(node, ledger)
+        self.common.time.passed(node, ledger.at())?;
+        if index.is_multiple_of(WALK_EVERY) { self.common.walk(node, ledger) } else { Ok(()) }
     }
 
     /// The node's ledger was loaded from a snapshot of this index: its own at a start, or one that a peer sent. If entries
@@ -241,12 +172,12 @@ impl Checkers {
     /// # Errors
     /// [`Violation`]
     pub fn installed(&mut self, node: u64, index: u64, ledger: &Ledger) -> Result<(), Violation> {
-        self.time.restart(node);
+        self.common.time.restart(node);
         if self.setup.honest {
             self.quorum.reached(node, index);
-            self.replicas.installed(node, index, &self.timeline, ledger)?;
+            self.common.replicas.installed(node, index, &self.common.timeline, ledger)?;
         }
-        self.walk(node, ledger)
+        self.common.walk(node, ledger)
     }
 
     /// What an open gate has of a product, and what the ledger of the same node has free.
@@ -265,8 +196,8 @@ impl Checkers {
     /// A process of the node runs. Its ledger is told by [`Checkers::installed`], also if it is empty (index 0).
     pub fn started(&mut self, node: u64) {
         self.exclusion.started(node);
-        self.replicas.restart(node);
-        self.time.restart(node);
+        self.common.replicas.restart(node);
+        self.common.time.restart(node);
     }
 
     /// The node did what only a sound member may do.
@@ -294,17 +225,17 @@ impl Checkers {
     /// [`Violation`]
     pub fn quiet(&mut self, nodes: &[(u64, &Ledger)], tokens: &[(u64, u64)]) -> Result<(), Violation> {
         for (node, ledger) in nodes {
-            self.walk(*node, ledger)?;
+            self.common.walk(*node, ledger)?;
         }
         if !self.setup.honest {
             return Ok(());
         }
-        self.replicas.quiet(nodes, &self.timeline)?;
+        self.common.replicas.quiet(nodes, &self.common.timeline)?;
         if let Some((_, ledger)) = nodes.first() {
             self.gate.quiet(ledger, tokens)?;
-            self.finality.quiet(ledger, &self.outcome)?;
+            self.common.finality.quiet(ledger, &self.common.outcome)?;
         }
-        self.liveness.quiet(self.history.calls())
+        self.liveness.quiet(self.common.history.calls())
     }
 
     /// The run is over.
@@ -312,46 +243,25 @@ impl Checkers {
     /// # Errors
     /// [`Violation`]
     pub fn finish(mut self) -> Result<Tally, Violation> {
-        let calls = self.history.calls();
         let mut searched = search::Search::default();
         if self.setup.honest {
-            self.finality.finish(calls, &self.timeline)?;
-            self.oversell.told(calls)?;
-            self.limits.told(calls)?;
+            for verdict in self.common.added_up() {
+                verdict?;
+            }
             if self.setup.search {
-                searched.run(calls, &self.timeline, self.setup.settings)?;
+                let Common { history, timeline, .. } = &self.common;
+                searched.run(history.calls(), timeline, self.setup.settings)?;
             }
         }
-        let mut tally = Tally { committed: self.timeline.top(), ..Tally::default() };
-        for call in calls {
-            match call.heard.as_ref().map(|(_, reply)| reply.answer()) {
-                None => tally.unanswered += 1,
-                Some(answer) => {
-                    let status = answer.and_then(|answer| answer.status());
-                    let name = status.map_or("empty page".to_owned(), |status| format!("{status:?}"));
-                    *tally.statuses.entry(name).or_default() += 1;
-                }
-            }
-        }
-        tally.checks = [
-            ("conservation", self.conservation.checks),
-            ("oversell", self.oversell.checks),
-            ("linearizability", self.linearizability.checks),
+        let mut tally = self.common.tally();
+        tally.checks.extend([
             ("search", searched.checks),
             ("search undecided", searched.undecided),
-            ("finality", self.finality.checks),
-            ("outcome", self.outcome.checks),
-            ("existence", self.existence.checks),
-            ("limits", self.limits.checks),
-            ("time", self.time.checks),
-            ("replicas", self.replicas.checks),
             ("gate", self.gate.checks),
-            ("raft", self.raft.checks),
             ("quorum", self.quorum.checks),
             ("exclusion", self.exclusion.checks),
             ("liveness", self.liveness.checks),
-        ]
-        .into();
+        ]);
         Ok(tally)
     }
 }
