@@ -321,6 +321,68 @@ fn flipped_bits_under_a_good_checksum_never_load_as_a_group_that_cannot_be() {
     assert!(refused > total / 4 && refused < total, "{refused} of {total}");
 }
 
+/// Numbers as an archive has them.
+fn bytes(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// What stands in the group's section, and what no command puts in its place. Members 5 and 7 joined at epochs 1 and 4.
+#[test]
+fn numbers_that_no_command_writes_are_refused() {
+    let whole = sections(&mut furnished().ledger);
+    let lane = |cursor, owner, since| bytes(&[cursor, owner, since]);
+    let failing = |lane: u32, sequence: u64, attempts: u32, retry_ms: u64| {
+        [&lane.to_le_bytes()[..], &bytes(&[sequence]), &attempts.to_le_bytes(), &bytes(&[retry_ms])].concat()
+    };
+    let letter = |attempts: u32, died_ms: u64, cause: u32, redrive: u64| {
+        [&attempts.to_le_bytes()[..], &bytes(&[died_ms]), &cause.to_le_bytes(), &bytes(&[redrive])].concat()
+    };
+    let terms = |retry_ms: u32, retry_ms_max: u32, session_ms: u32| {
+        [retry_ms, retry_ms_max, session_ms].map(u32::to_le_bytes).concat()
+    };
+    let at = lane_of(ProductId(1));
+    let cases: Vec<(Vec<u8>, Vec<Vec<u8>>)> = vec![
+        (
+            lane(0, 5, 1),
+            // Beyond the last event; a stranger's; nobody's; one more than its share; of an epoch to come.
+            vec![lane(11, 5, 1), lane(0, 6, 1), lane(0, 0, 1), lane(0, 7, 4), lane(0, 5, 5)],
+        ),
+        (lane(0, 7, 4), vec![lane(0, 7, 3)]),
+        (
+            bytes(&[5, 1, 7, 4]),
+            vec![bytes(&[5, 1, 5, 4]), bytes(&[5, 4, 7, 1]), bytes(&[5, 0, 7, 4]), bytes(&[5, 1, 7, 5])],
+        ),
+        (name("orders").to_vec(), vec![name("Orders").to_vec(), name("mails").to_vec(), name("").to_vec()]),
+        (
+            terms(1_000, 60_000, 10_000),
+            vec![terms(0, 60_000, 10_000), terms(1_000, 999, 10_000), terms(1_000, 60_000, 0)],
+        ),
+        (
+            failing(at, 7, 1, 2004),
+            vec![
+                failing(64, 7, 1, 2004),
+                failing(at, 11, 1, 2004),
+                failing(at, 1, 1, 2004),
+                failing(at, 3, 1, 2004),
+                failing(at, 5, 1, 2004),
+                failing(at, 7, 0, 2004),
+                failing(at, 7, 1, 1 << 60),
+            ],
+        ),
+        (letter(1, 1004, 7, 1), vec![letter(0, 1004, 7, 1), letter(1, 1005, 7, 1), letter(1, 1004, 7, 2)]),
+    ];
+    for (from, others) in cases {
+        for to in others {
+            let mut damaged = whole.clone();
+            let place = damaged[3].windows(from.len()).position(|window| window == from);
+            let place = place.unwrap_or_else(|| panic!("{from:?} is not in the section"));
+            damaged[3][place..place + to.len()].copy_from_slice(&to);
+            seal(&mut damaged[3]);
+            assert!(matches!(load(&damaged, 1), Err(ImageError::Damaged(_))), "{from:?} became {to:?}");
+        }
+    }
+}
+
 /// Bytes of events come back from clients. Whatever they make up, the group stays one that loads.
 #[test]
 fn events_that_a_member_made_up_leave_a_group_that_loads() {
