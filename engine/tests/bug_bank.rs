@@ -119,6 +119,28 @@ const BANK: &[(&str, Finder)] = &[
     ("follower_read_unasked", Simulator),
     ("ask_joins_started_round", Simulator),
     ("suspect_taken_for_read", Simulator),
+    ("cursor_goes_back", Test("ledger_group_scripts", "ack::never_moves_a_cursor_back")),
+    (
+        "stale_epoch_accepted",
+        Test("ledger_group_scripts", "seek::makes_what_was_delivered_before_count_no_more"),
+    ),
+    (
+        "stale_epoch_accepted",
+        Test("ledger_group_scripts", "ack::of_a_lane_that_was_anothers_meanwhile_does_not_count"),
+    ),
+    ("two_owners", Test("ledger_group_scripts", "members::never_have_a_lane_in_common")),
+    ("letter_lost", Test("ledger_group_scripts", "letters::that_fail_again_are_parked_again")),
+    (
+        "letter_lost",
+        Test(
+            "ledger_group_bounds",
+            "a_delivery_for_which_there_is_no_more_room_is_tried_again_and_never_lost",
+        ),
+    ),
+    (
+        "queueing_remembered",
+        Test("ledger_group_scripts", "queueing::is_told_while_a_group_that_is_required_is_behind"),
+    ),
     ("directory_not_synced", Nobody("a kill leaves the page cache as it is; only a power cut shows it")),
 ];
 

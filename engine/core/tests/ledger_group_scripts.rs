@@ -331,7 +331,7 @@ mod letters {
             ack g1 m1 e2 none #2 = NotMember epoch 2 lanes 00000000ffffffff
             ack g1 m2 e1 none #2 = NotMember epoch 2 lanes ffffffff00000000
             ack g1 m2 e2 none #2 ; ack g1 m2 e2 none #2 = Done ; UnknownDead
-            letters orders = "
+            letters orders = none"
         that_fail_again_are_parked_again: "
             t 5000
             put p1 stock=10 = Done #2

@@ -1,8 +1,8 @@
 //! What may be asked of groups, one command each, and what each is answered.
 //!
 //! Groups are made, joined and sought by name, because people do that; all else names the number that a join told, which
-//! no later group of the same name has. Whoever repeats a command because an answer was lost changes nothing by it, but for
-//! a failed delivery, which counts twice.
+//! no later group of the same name has. A command may be sent again because its answer was lost. Only a failed delivery then
+//! counts twice, a redrive goes behind later ones, and a seek raises the epoch once more.
 //!
 //! Deliberately not here: who may ask, and when a member that is silent has left. A leader that misses one says so by the
 //! same command as the member would.
