@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{START_MS, TERMS, TestNode, item};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_core::flight::Answers;
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::effect::Ignore;
 use sluice_core::ledger::settings::Settings;
@@ -192,11 +191,8 @@ impl Adversary {
     fn listen(&mut self) {
         for reply in std::mem::take(&mut self.node.replies) {
             let sent = self.open.remove(&reply.caller.correlation).expect("a frame is answered once");
-            let answers = match reply.answers {
-                Answers::Plain(answers) => answers,
-                Answers::Products(replies) => replies.iter().map(|reply| reply.answer).collect(),
-                Answers::Reservations(replies) => replies.iter().map(|reply| reply.answer).collect(),
-            };
+            let mut answers = Vec::new();
+            reply.answers.each(|told| answers.extend_from_slice(told));
             let (kind, ids): (Kind, Vec<u128>) = match sent {
                 Sent::Reserves(items) => (Kind::Reserve, items.iter().map(|item| item.id().0).collect()),
                 Sent::Named(kind, ids) => (kind, ids),

@@ -13,6 +13,7 @@ use sluice_core::replica::disk::{Append, EntryKind, LogEntry, Members};
 use sluice_core::replica::peer::Identity;
 use sluice_core::replica::{Actions, AskCounts, Recovered, Replica, ReplicaConfig, StartError};
 use sluice_core::session;
+use sluice_core::stream::StreamStep;
 use sluice_core::time::Moment;
 use sluice_protocol::{Kind, NodeId};
 
@@ -192,6 +193,12 @@ impl Process {
                 let thread = usize::from(flight.origin.thread);
                 self.desks[thread].settle(flight);
             }
+            // Nobody reads events here: it is as if files had them.
+            for step in self.actions.stream.drain(..) {
+                if let StreamStep::Append(block) = step {
+                    self.board.stream.tail.written(block.last());
+                }
+            }
             if moved || std::mem::take(&mut self.actions.applied) > 0 {
                 moved = true;
                 self.desks.iter_mut().for_each(|desk| desk.reconsider(now));
@@ -296,5 +303,6 @@ fn by_item(kind: Kind, answers: Answers) -> Vec<Reply> {
         Answers::Reservations(replies) => replies.into_iter().map(Reply::Reservation).collect(),
         Answers::Products(replies) if kind == Kind::ListProducts => vec![Reply::Page(replies)],
         Answers::Products(replies) => replies.into_iter().map(Reply::Product).collect(),
+        other => unreachable!("no client of a run asks for {other:?}"),
     }
 }
