@@ -243,6 +243,19 @@ impl Kind {
         Self::from_byte(byte).expect("each request has a reply, and a fault is its own")
     }
 
+    /// Whether a request changes nothing and may be answered by any member: if it is not answered, nothing was done.
+    pub fn is_read(self) -> bool {
+        matches!(
+            self,
+            Self::QueryReservation
+                | Self::QueryProduct
+                | Self::ListProducts
+                | Self::ListGroups
+                | Self::ListMembers
+                | Self::ListDead
+        )
+    }
+
     /// Bytes of one item, or `None` for the kinds whose body is not a row of items.
     pub fn item_len(self) -> Option<usize> {
         match self {
@@ -321,7 +334,13 @@ impl Kind {
             | Self::Join
             | Self::Leave
             | Self::Fetch
-            | Self::ListDead => (1, 1),
+            | Self::ListDead
+            | Self::PutGroupReply
+            | Self::RemoveGroupReply
+            | Self::SeekGroupReply
+            | Self::QueryStreamReply
+            | Self::JoinReply
+            | Self::LeaveReply => (1, 1),
             Self::Nak => (1, REQUEST_BODY_MAX / size_of::<NakItem>()),
             Self::ListProductsReply => (0, ITEMS_MAX),
             Self::ListGroupsReply => (0, GROUPS_MAX),

@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::error::DecodeError;
 use crate::event::EventRecord;
 use crate::ids::ProductId;
+use crate::limits::EVENTS_MAX;
 use crate::request::{Item, all_zero};
 
 /// A member's seat: 16 bytes, with which its requests begin. Alone, it asks to leave.
@@ -56,7 +57,7 @@ impl Item for SeatItem {
 /// 24  8 after_redriven  the last redrive that was delivered; 0 = none
 /// 32  4 events_max      events wanted: 1 to EVENTS_MAX
 /// 36  4 wait_ms         if there are none: how long to wait for one
-/// 40  8 reserved        zero
+/// 40  8 epoch           of the group as the member knows it: if it is another, that is answered at once
 /// ```
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -67,24 +68,42 @@ pub struct FetchItem {
     after_redriven: U64,
     events_max: U32,
     wait_ms: U32,
-    reserved: [u8; 8],
+    epoch: U64,
 }
 
 impl FetchItem {
-    /// See the type.
-    pub fn new(seat: SeatItem, after: u64, after_redriven: u64, events_max: u32, wait_ms: u32) -> Self {
+    /// Whatever follows, at once, as much as there may be in one delivery.
+    pub fn new(seat: SeatItem, epoch: u64) -> Self {
         Self {
             seat,
-            after: U64::new(after),
-            after_redriven: U64::new(after_redriven),
-            events_max: U32::new(events_max),
-            wait_ms: U32::new(wait_ms),
-            reserved: [0; 8],
+            after: U64::ZERO,
+            after_redriven: U64::ZERO,
+            events_max: U32::new(EVENTS_MAX as u32),
+            wait_ms: U32::ZERO,
+            epoch: U64::new(epoch),
         }
     }
 
+    /// What follows upon the last sequence that was looked through, and upon the last redrive that was delivered.
+    pub fn after(mut self, after: u64, after_redriven: u64) -> Self {
+        (self.after, self.after_redriven) = (U64::new(after), U64::new(after_redriven));
+        self
+    }
+
+    /// At most so many events.
+    pub fn at_most(mut self, events_max: u32) -> Self {
+        self.events_max = U32::new(events_max);
+        self
+    }
+
+    /// If there are none, news may be waited for.
+    pub fn waiting(mut self, wait_ms: u32) -> Self {
+        self.wait_ms = U32::new(wait_ms);
+        self
+    }
+
     /// The last sequence that was looked through.
-    pub fn after(&self) -> u64 {
+    pub fn looked_through(&self) -> u64 {
         self.after.get()
     }
 
@@ -102,12 +121,16 @@ impl FetchItem {
     pub fn wait_ms(&self) -> u32 {
         self.wait_ms.get()
     }
+
+    /// The group's epoch as the member knows it.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
 }
 
 impl Item for FetchItem {
     fn check(&self) -> Result<(), DecodeError> {
-        self.seat.check()?;
-        all_zero(&self.reserved, 40)
+        self.seat.check()
     }
 }
 

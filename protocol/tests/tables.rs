@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: the meaning of the rows, which people read.
 
+use sluice_protocol::event::EventKind;
 use sluice_protocol::handshake::{FAULT_BODY_MAX, HELLO_BODY_MAX, WELCOME_BODY_MAX};
 use sluice_protocol::limits;
 use sluice_protocol::{FaultCode, Kind, RefusedField, State, Status};
@@ -66,6 +67,12 @@ fn every_refused_field_is_on_the_page() {
 }
 
 #[test]
+fn every_kind_of_event_is_on_the_page() {
+    let expected: Vec<_> = EventKind::ALL.iter().map(|kind| named(*kind as u64, kind)).collect();
+    assert_eq!(numbered("event"), expected);
+}
+
+#[test]
 fn every_fault_is_on_the_page() {
     let expected: Vec<_> = FaultCode::ALL.iter().map(|code| named(*code as u64, code)).collect();
     assert_eq!(numbered("fault"), expected);
@@ -93,6 +100,16 @@ fn every_limit_is_on_the_page() {
         ("STOCK_MAX", limits::STOCK_MAX),
         ("HOLD_MS_MAX", u64::from(limits::HOLD_MS_MAX)),
         ("BUDGET_MS_MAX", u64::from(limits::BUDGET_MS_MAX)),
+        ("EVENTS_MAX", limits::EVENTS_MAX as u64),
+        ("GROUP_NAME_MAX", limits::GROUP_NAME_MAX as u64),
+        ("GROUP_PRODUCTS_MAX", limits::GROUP_PRODUCTS_MAX as u64),
+        ("GROUPS_MAX", limits::GROUPS_MAX as u64),
+        ("MEMBERS_MAX", limits::MEMBERS_MAX as u64),
+        ("DEAD_PAGE_MAX", limits::DEAD_PAGE_MAX as u64),
+        ("WAIT_MS_MAX", u64::from(limits::WAIT_MS_MAX)),
+        ("SESSION_MS_MIN", u64::from(limits::SESSION_MS_MIN)),
+        ("SESSION_MS_MAX", u64::from(limits::SESSION_MS_MAX)),
+        ("RETRY_MS_MAX", u64::from(limits::RETRY_MS_MAX)),
     ];
     let shown: Vec<_> =
         page::table("limit").into_iter().map(|row| (row[0].clone(), number(&row[1]))).collect();
