@@ -4,7 +4,7 @@
 //! at which it holds. One rule of reading: `repeated` means that an earlier request with the same id had done
 //! it already; that may have been an earlier attempt of this very call, whose reply was lost.
 //!
-//! Outcomes of changes to products are a room of their own (`admin`); what is no outcome is an [`crate::Error`].
+//! Outcomes of changes to products and to consumer groups are rooms of their own (`admin`, `groups`); what is no outcome is an [`crate::Error`].
 
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use sluice_protocol::{Answer, RefusedField, ReservationId, State, Status};
 pub use sluice_protocol::response::At;
 
 mod admin;
+mod groups;
 
 pub use admin::{PutOutcome, SealOutcome, StockOutcome};
+pub use groups::{GroupOutcome, LetterOutcome};
 
 /// A field of a request is out of its range. Nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
