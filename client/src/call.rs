@@ -5,8 +5,12 @@
 
 use std::time::Duration;
 
+use sluice_protocol::consumed::{DeadReply, DeliveryHead, GroupReply, MemberReply};
+use sluice_protocol::event::EventRecord;
+use sluice_protocol::group::{GroupItem, JoinItem, PutGroupItem};
 use sluice_protocol::request::{IdItem, Item, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem};
 use sluice_protocol::response::{ProductReply, ReservationReply};
+use sluice_protocol::seat::{AckItem, FetchItem, LetterItem, NakItem, SeatItem, StreamItem};
 use sluice_protocol::{Answer, Kind};
 use tokio::time::Instant;
 
@@ -33,6 +37,15 @@ pub(crate) enum Asked {
     List(ListItem),
     Reserves(Vec<ReserveItem>),
     Ids(Vec<IdItem>),
+    PutGroup(Box<PutGroupItem>),
+    Group(GroupItem),
+    Join(JoinItem),
+    Seat(SeatItem),
+    Fetch(FetchItem),
+    Acks(Vec<AckItem>),
+    Naks(Vec<NakItem>),
+    Letter(LetterItem),
+    Stream(StreamItem),
 }
 
 impl Asked {
@@ -42,18 +55,35 @@ impl Asked {
             Self::Nothing => 0,
             Self::Reserves(row) => row.len(),
             Self::Ids(row) => row.len(),
+            Self::Acks(row) => row.len(),
+            Self::Naks(row) => row.len(),
             Self::Reserve(_)
             | Self::Id(_)
             | Self::Product(_)
             | Self::Put(_)
             | Self::Stock(_)
-            | Self::List(_) => 1,
+            | Self::List(_)
+            | Self::PutGroup(_)
+            | Self::Group(_)
+            | Self::Join(_)
+            | Self::Seat(_)
+            | Self::Fetch(_)
+            | Self::Letter(_)
+            | Self::Stream(_) => 1,
         }
     }
 
     /// Whether it is answered by a row, even if by a row of one.
     pub(crate) fn is_row(&self) -> bool {
-        matches!(self, Self::Reserves(_) | Self::Ids(_))
+        matches!(self, Self::Reserves(_) | Self::Ids(_) | Self::Acks(_) | Self::Naks(_))
+    }
+
+    /// How long its answer may rightly be waited for, beyond the time that it takes to give it.
+    pub(crate) fn wait(&self) -> Duration {
+        match self {
+            Self::Fetch(item) => Duration::from_millis(u64::from(item.wait_ms())),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Appends its bytes.
@@ -68,6 +98,15 @@ impl Asked {
             Self::List(item) => write(out, item),
             Self::Reserves(row) => row.iter().for_each(|item| write(out, item)),
             Self::Ids(row) => row.iter().for_each(|item| write(out, item)),
+            Self::PutGroup(item) => write(out, &**item),
+            Self::Group(item) => write(out, item),
+            Self::Join(item) => write(out, item),
+            Self::Seat(item) => write(out, item),
+            Self::Fetch(item) => write(out, item),
+            Self::Acks(row) => row.iter().for_each(|item| write(out, item)),
+            Self::Naks(row) => row.iter().for_each(|item| write(out, item)),
+            Self::Letter(item) => write(out, item),
+            Self::Stream(item) => write(out, item),
         }
     }
 }
@@ -91,6 +130,14 @@ pub(crate) enum Reply {
     Product(ProductReply),
     /// To a page of products.
     Page(Vec<ProductReply>),
+    /// To a list of groups.
+    Groups(Vec<GroupReply>),
+    /// To a list of members.
+    Members(Vec<MemberReply>),
+    /// To a page of dead letters.
+    Letters(Vec<DeadReply>),
+    /// To a fetch.
+    Delivery(Box<DeliveryHead>, Vec<EventRecord>),
 }
 
 impl Reply {
@@ -101,6 +148,10 @@ impl Reply {
             Self::Reservation(reply) => Some(reply.answer),
             Self::Product(reply) => Some(reply.answer),
             Self::Page(page) => page.first().map(|reply| reply.answer),
+            Self::Groups(rows) => rows.first().map(|reply| reply.answer),
+            Self::Members(rows) => rows.first().map(|reply| reply.answer),
+            Self::Letters(rows) => rows.first().map(|reply| reply.answer),
+            Self::Delivery(head, _) => Some(head.answer),
             Self::Pong(_) | Self::Answers(_) => None,
         }
     }

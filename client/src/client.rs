@@ -23,6 +23,7 @@ use crate::trouble::Tried;
 use crate::url::Address;
 use crate::view::{Product, Products, Reservation};
 
+pub(crate) mod groups;
 pub(crate) mod settle;
 
 /// A client of a Sluice server or cluster. Cheap to clone; all clones share its connections.
@@ -92,6 +93,11 @@ impl Client {
     /// How long a call has. One whose reply is lost may take the resolve budget in addition.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// A connection beside those that calls share.
+    pub(crate) fn open_link(&self, route: Route) -> Link {
+        Link::open(Arc::clone(&self.shared.common), route)
     }
 
     /// The server that leads, as far as this client is connected to it at this moment.

@@ -10,7 +10,7 @@ use sluice_protocol::Kind;
 use crate::call::{Call, Lost};
 
 /// The kinds of calls, each with its lane.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 27] = [
     Kind::Ping,
     Kind::Reserve,
     Kind::Confirm,
@@ -23,6 +23,21 @@ const KINDS: [Kind; 12] = [
     Kind::WriteOff,
     Kind::Seal,
     Kind::ListProducts,
+    Kind::PutGroup,
+    Kind::RemoveGroup,
+    Kind::ListGroups,
+    Kind::ListMembers,
+    Kind::SeekGroup,
+    Kind::QueryStream,
+    Kind::Join,
+    Kind::Leave,
+    Kind::Fetch,
+    Kind::Ack,
+    Kind::Nak,
+    Kind::ListDead,
+    Kind::Redrive,
+    Kind::DropDead,
+    Kind::QueryPlace,
 ];
 
 /// Calls by kind.

@@ -55,6 +55,7 @@ mod builder;
 mod call;
 mod client;
 mod connection;
+pub mod consume;
 mod dial;
 mod error;
 mod greet;
@@ -76,24 +77,29 @@ mod url;
 pub mod view;
 mod vigil;
 mod waiter;
+mod watch;
 
 pub use builder::{
     Builder, CONNECT_DEADLINE_DEFAULT, CONNECTIONS_MAX, DEADLINE_DEFAULT, PATIENCE_DEFAULT,
     RESOLVE_BUDGET_DEFAULT,
 };
 pub use client::Client;
+pub use consume::{Consume, ConsumeError, Consumed, Consumer, Delivery, Fenced, Start};
 pub use error::Error;
 pub use ids::{IdGenerator, fresh_id};
 pub use order::{Reserve, StockChange};
 pub use outcome::{
-    At, CancelOutcome, ConfirmOutcome, Ended, Invalid, PutOutcome, ReserveOutcome, Resolution, SealOutcome,
-    StockOutcome,
+    At, CancelOutcome, ConfirmOutcome, Ended, GroupOutcome, Invalid, LetterOutcome, PutOutcome,
+    ReserveOutcome, Resolution, SealOutcome, StockOutcome,
 };
 pub use reads::ReadFrom;
+pub use sluice_protocol::event::{EventKind, EventView};
+pub use sluice_protocol::group::{GroupName, GroupTerms};
 pub use sluice_protocol::request::Terms;
 pub use sluice_protocol::{
     ClusterId, FaultCode, NodeId, ProductId, RefusedField, ReservationId, State, Status, UserId,
 };
 pub use trouble::{Tried, Trouble};
 pub use url::{ADDRESSES_MAX, Address, UrlError};
-pub use view::{Product, Products, Reservation};
+pub use view::{DeadLetter, Group, Member, Position, Product, Products, Reservation, StreamBounds};
+pub use watch::Watch;

@@ -1,18 +1,22 @@
 //! Final answers about reservations: what was decided, for good, and the point of the log it was decided at.
 //!
-//! Every outcome is a statement that will not be taken back. Each carries `at`, the log index and ledger time
+//! Every outcome is a statement that will not be taken back, but one: [`ReserveOutcome::Queueing`] settles nothing. Each carries `at`, the log index and ledger time
 //! at which it holds. One rule of reading: `repeated` means that an earlier request with the same id had done
 //! it already; that may have been an earlier attempt of this very call, whose reply was lost.
 //!
-//! Outcomes of changes to products are a room of their own (`admin`); what is no outcome is an [`crate::Error`].
+//! Outcomes of changes to products and to consumer groups are rooms of their own (`admin`, `groups`); what is no outcome is an [`crate::Error`].
+
+use std::time::Duration;
 
 use sluice_protocol::{Answer, RefusedField, ReservationId, State, Status};
 
 pub use sluice_protocol::response::At;
 
 mod admin;
+mod groups;
 
 pub use admin::{PutOutcome, SealOutcome, StockOutcome};
+pub use groups::{GroupOutcome, LetterOutcome};
 
 /// A field of a request is out of its range. Nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    fn read(answer: &Answer) -> Option<Self> {
+    pub(crate) fn read(answer: &Answer) -> Option<Self> {
         let (field, value, low, high) = answer.refused_field()?;
         Some(Self { field, value, low, high, at: answer.at() })
     }
@@ -126,6 +130,17 @@ pub enum ReserveOutcome {
         /// When this held.
         at: At,
     },
+    /// The order systems are too far behind to take more. Nothing was done and nothing is settled: the same id may be
+    /// sent again, with [`crate::Reserve::id`], when its turn could have come. This client does not do that by itself, so that
+    /// the shop can show the place in line instead of letting its visitor wait.
+    Queueing {
+        /// The id to send again.
+        id: ReservationId,
+        /// The place in line that it would have.
+        place: u64,
+        /// How long until its turn, if that is known.
+        eta: Option<Duration>,
+    },
     /// A field is out of its range.
     Invalid(Invalid),
 }
@@ -158,7 +173,7 @@ impl ReserveOutcome {
         matches!(self, Self::Reserved { .. })
     }
 
-    /// When this held.
+    /// When this held; of what settles nothing, zero.
     pub fn at(&self) -> At {
         match self {
             Self::Reserved { at, .. }
@@ -172,6 +187,7 @@ impl ReserveOutcome {
             | Self::UnknownProduct { at }
             | Self::IdConflict { at }
             | Self::Fenced { at } => *at,
+            Self::Queueing { .. } => At::default(),
             Self::Invalid(invalid) => invalid.at,
         }
     }
@@ -203,10 +219,19 @@ impl ReserveOutcome {
             Status::UnknownProduct => Self::UnknownProduct { at },
             Status::IdConflict => Self::IdConflict { at },
             Status::Fenced => Self::Fenced { at },
+            Status::Queueing => {
+                let [place, eta_ms, _] = answer.numbers();
+                Self::Queueing { id, place, eta: eta(eta_ms) }
+            }
             Status::Invalid => Self::Invalid(Invalid::read(answer)?),
             _ => return None,
         })
     }
+}
+
+/// How long something takes, where 0 says that it is not known.
+pub(crate) fn eta(eta_ms: u64) -> Option<Duration> {
+    (eta_ms != 0).then(|| Duration::from_millis(eta_ms))
 }
 
 /// What became of a confirmation.

@@ -4,7 +4,8 @@
 //! attempt is in doubt. It decides, and does nothing: whoever sends asks it after each attempt. The rules:
 //! - "busy", "full" and "not the leader" claim nothing: pause, then again;
 //! - an attempt that was never written does not count: attempt 0 stays attempt 0;
-//! - after an attempt in doubt only a final answer ends the matter, or a resolve.
+//! - after an attempt in doubt only a final answer ends the matter, or a resolve;
+//! - "queueing" claims nothing either, but is told: how long to wait is for the one in line to decide.
 //!
 //! Deliberately not here: sending, sleeping.
 
@@ -122,6 +123,7 @@ impl Attempts {
                     Repeat::Harmless => self.pause(Because::Unsent, 0, left, jitter),
                 }
             }
+            Some(Status::Queueing) if self.in_doubt => Next::Doubt,
             // A status of a later version may well mean that something was done.
             None => {
                 self.in_doubt = true;
@@ -250,6 +252,15 @@ mod tests {
         assert!(matches!(judge(&mut named, Ok(Answer::unknown()), LEFT), Next::Doubt));
         let mut harmless = Attempts::new(Repeat::Harmless, 0);
         assert!(matches!(judge(&mut harmless, Ok(Answer::unknown()), LEFT), Next::Pause(_)));
+    }
+
+    #[test]
+    fn a_place_in_line_is_told_unless_an_earlier_attempt_is_in_doubt() {
+        let mut attempts = Attempts::new(Repeat::Named, 0);
+        assert!(matches!(judge(&mut attempts, Ok(Answer::queueing(9, 0)), LEFT), Next::Done(_)));
+        let mut attempts = Attempts::new(Repeat::Named, 0);
+        judge(&mut attempts, Err(Lost::InDoubt), LEFT);
+        assert!(matches!(judge(&mut attempts, Ok(Answer::queueing(9, 0)), LEFT), Next::Doubt));
     }
 
     #[test]

@@ -17,18 +17,18 @@ use bytes::{Buf, BytesMut};
 use sluice_protocol::handshake::{Fault, Hello, Welcome};
 use sluice_protocol::header::seal;
 use sluice_protocol::limits::{BUDGET_MS_MAX, FRAMES_IN_FLIGHT_MAX, ITEMS_MAX, REQUEST_BODY_MAX};
-use sluice_protocol::response::{self, ProductReply, ReservationReply};
-use sluice_protocol::{
-    Answer, ClusterId, DecodeError, FrameHeader, HEADER_LEN, Kind, NodeId, PROTOCOL_VERSION, Status,
-};
+use sluice_protocol::{ClusterId, DecodeError, FrameHeader, HEADER_LEN, Kind, NodeId, PROTOCOL_VERSION};
 use tokio::time::Instant;
 
-use crate::call::{Call, Lost, Reply};
+use crate::call::{Call, Lost};
 use crate::lanes::Lanes;
 use crate::trouble::Trouble;
 use crate::url::Address;
 use crate::waiter::Promise;
 
+use fulfil::{fulfil, has_rows_of_its_own};
+
+mod fulfil;
 #[cfg(test)]
 mod tests;
 
@@ -100,8 +100,10 @@ pub(crate) struct Session {
     heard: bool,
     /// The server answered that it does not lead; and who does, if it knew.
     not_leader: Option<Option<NodeId>>,
-    /// While frames are unanswered: when the first of them was written, or when anything last came.
+    /// While frames that are answered at once are unanswered: when the first of them was written, or when anything last came.
     silent_since: Instant,
+    /// Unanswered frames that are answered at once.
+    prompt: usize,
 }
 
 /// A frame that was written, and who waits for it.
@@ -112,6 +114,8 @@ struct Frame {
     kind: Kind,
     count: u16,
     written_at: Instant,
+    /// How long its answer may rightly be waited for: until then its silence says nothing.
+    wait: Duration,
     due: Instant,
     waiters: Vec<Waiter>,
 }
@@ -191,6 +195,7 @@ impl Session {
             heard: false,
             not_leader: None,
             silent_since: Instant::now(),
+            prompt: 0,
         }
     }
 
@@ -204,9 +209,18 @@ impl Session {
         self.not_leader
     }
 
-    /// Since when replies are due and nothing at all has come; `None` while nothing is unanswered.
+    /// Since when replies are due and nothing at all has come; `None` while nothing is unanswered. Of answers that may
+    /// wait for news it is the time at which the first of them has waited enough.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
-        if self.is_quiet() { None } else { Some(self.silent_since) }
+        if self.prompt > 0 {
+            return Some(self.silent_since);
+        }
+        let enough = self.in_flight().map(|frame| frame.written_at + frame.wait).min()?;
+        Some(enough.max(self.silent_since))
+    }
+
+    fn in_flight(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().filter(|frame| frame.correlation != 0)
     }
 
     /// Writes a ping that nobody waits for: a server that lives answers it, however long the others take.
@@ -215,7 +229,9 @@ impl Session {
         if !self.has_room() {
             return;
         }
-        let due = self.frames.iter().filter(|frame| frame.correlation != 0).map(|frame| frame.due).max();
+        let due = self.in_flight().map(|frame| frame.due).max();
+        // The silence that is being looked into goes on.
+        self.silent_since = self.silent_since().unwrap_or(now);
         let start = out.len();
         out.resize(start + HEADER_LEN, 0);
         let entry = self.take_entry(Kind::Ping, now);
@@ -247,11 +263,12 @@ impl Session {
         let (items_max, calls_max) = self.limits.items_of(kind).map_or((0, 1), |max| (max, max));
         let start = out.len();
         out.resize(start + HEADER_LEN, 0);
-        let was_quiet = self.is_quiet();
+        let was_patient = self.prompt == 0;
         let entry = self.take_entry(kind, now);
         let frame = &mut self.frames[usize::from(entry)];
         let mut count = 0;
         let mut deadline = None;
+        frame.wait = Duration::ZERO;
         while frame.waiters.len() < calls_max {
             let room = items_max - count;
             // A row that could not fit into any frame is taken as well, and given back below.
@@ -265,6 +282,7 @@ impl Session {
                 continue;
             }
             asked.write(out);
+            frame.wait = asked.wait();
             count += asked.items();
             deadline = Some(deadline.map_or(by, |earliest: Instant| earliest.min(by)));
             frame.waiters.push(Waiter { promise, items: asked.items() as u16, row: asked.is_row() });
@@ -274,7 +292,7 @@ impl Session {
             self.idle.push(entry);
             return;
         };
-        if was_quiet {
+        if was_patient {
             self.silent_since = now;
         }
         let budget_ms = budget_ms(deadline - now);
@@ -289,6 +307,7 @@ impl Session {
         let frame = &mut self.frames[usize::from(entry)];
         frame.correlation = (self.written << ENTRY_BITS) | u64::from(entry);
         (frame.count, frame.due) = (count, due);
+        self.prompt += usize::from(frame.wait.is_zero());
         self.alarm_at = Some(self.alarm_at.map_or(due, |earliest| earliest.min(due)));
         frame.correlation
     }
@@ -296,11 +315,20 @@ impl Session {
     fn take_entry(&mut self, kind: Kind, now: Instant) -> u16 {
         let Some(entry) = self.idle.pop() else {
             let waiters = Vec::new();
-            self.frames.push(Frame { correlation: 0, kind, count: 0, written_at: now, due: now, waiters });
+            let wait = Duration::ZERO;
+            self.frames.push(Frame {
+                correlation: 0,
+                kind,
+                count: 0,
+                written_at: now,
+                wait,
+                due: now,
+                waiters,
+            });
             return (self.frames.len() - 1) as u16;
         };
         let frame = &mut self.frames[usize::from(entry)];
-        (frame.kind, frame.written_at) = (kind, now);
+        (frame.kind, frame.written_at, frame.wait) = (kind, now, Duration::ZERO);
         entry
     }
 
@@ -338,11 +366,12 @@ impl Session {
             let what = format!("{:?} was answered by {:?}", frame.kind, header.kind);
             return Err(Trouble::Protocol(what));
         }
-        if header.count != frame.count && header.kind != Kind::ListProductsReply {
+        if header.count != frame.count && !has_rows_of_its_own(header.kind) {
             let what = format!("{} items were answered by {}", frame.count, header.count);
             return Err(Trouble::Protocol(what));
         }
         frame.correlation = 0;
+        self.prompt -= usize::from(frame.wait.is_zero());
         self.idle.push(entry);
         let not_leader = fulfil(frame, body, now)?;
         if let Some(answer) = not_leader {
@@ -358,65 +387,14 @@ impl Session {
 
     /// Whether a reply is so late that the connection is not worth keeping. Sets the next alarm.
     pub(crate) fn is_overdue(&mut self, now: Instant) -> bool {
-        self.alarm_at =
-            self.frames.iter().filter(|frame| frame.correlation != 0).map(|frame| frame.due).min();
+        self.alarm_at = self.in_flight().map(|frame| frame.due).min();
         self.alarm_at.is_some_and(|due| due <= now)
-    }
-}
-
-/// Hands a reply's items to who waits for them. Returns the first of them that says "not the leader".
-fn fulfil(frame: &mut Frame, body: &[u8], now: Instant) -> Result<Option<Answer>, Trouble> {
-    let short = || Trouble::Protocol("a reply's body is not a row of its items".to_owned());
-    let waiters = frame.waiters.drain(..);
-    match frame.kind.reply() {
-        Kind::Pong => {
-            let took = now.saturating_duration_since(frame.written_at);
-            waiters.for_each(|waiter| waiter.promise.fulfil(Ok(Reply::Pong(took))));
-            Ok(None)
-        }
-        Kind::QueryReservationReply => {
-            let replies = response::items::<ReservationReply>(body).ok_or_else(short)?;
-            waiters
-                .zip(replies)
-                .for_each(|(waiter, reply)| waiter.promise.fulfil(Ok(Reply::Reservation(*reply))));
-            Ok(replies.iter().map(|reply| reply.answer).find(is_not_leader))
-        }
-        Kind::QueryProductReply => {
-            let replies = response::items::<ProductReply>(body).ok_or_else(short)?;
-            waiters
-                .zip(replies)
-                .for_each(|(waiter, reply)| waiter.promise.fulfil(Ok(Reply::Product(*reply))));
-            Ok(replies.iter().map(|reply| reply.answer).find(is_not_leader))
-        }
-        Kind::ListProductsReply => {
-            let replies = response::items::<ProductReply>(body).ok_or_else(short)?;
-            waiters.for_each(|waiter| waiter.promise.fulfil(Ok(Reply::Page(replies.to_vec()))));
-            Ok(replies.iter().map(|reply| reply.answer).find(is_not_leader))
-        }
-        _ => {
-            let answers = response::items::<Answer>(body).ok_or_else(short)?;
-            let mut rest = answers;
-            for waiter in waiters {
-                let (mine, behind) = rest.split_at_checked(usize::from(waiter.items)).ok_or_else(short)?;
-                rest = behind;
-                let reply = match mine {
-                    [answer] if !waiter.row => Reply::Answer(*answer),
-                    _ => Reply::Answers(mine.to_vec()),
-                };
-                waiter.promise.fulfil(Ok(reply));
-            }
-            Ok(answers.iter().copied().find(is_not_leader))
-        }
     }
 }
 
 /// A node's id as answers and welcomes carry it, where 0 means that it is not known.
 fn known(node: NodeId) -> Option<NodeId> {
     Some(node).filter(|node| *node != NodeId(0))
-}
-
-fn is_not_leader(answer: &Answer) -> bool {
-    answer.status() == Some(Status::NotLeader)
 }
 
 /// The header of the frame at the start of `inbound`, once the frame is whole and found sound.

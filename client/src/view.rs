@@ -9,6 +9,10 @@ use sluice_protocol::{ProductId, ReservationId, State, Status, UserId};
 use crate::client::Client;
 use crate::error::Error;
 
+mod groups;
+
+pub use groups::{DeadLetter, Group, Member, Position, StreamBounds};
+
 /// A product, as of `at`. Of a limited one, `stock = free + held + sold`; of an unlimited one, `stock` and
 /// `free` are 0 and the others count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,6 +79,18 @@ async fn what_claims_nothing_until_the_deadline_ends_in_nothing() {
 }
 
 #[tokio::test]
+async fn a_place_in_line_is_told_at_once_and_the_same_id_may_come_back_for_its_turn() {
+    let server = Fake::start(play(vec![Answer::queueing(58, 120_000), Answer::reserved(AT, 1, 5_000)])).await;
+    let client = ample().connect(&server.url()).await.unwrap();
+    let id = fresh_id();
+    let order = Reserve::new(7, 1, 2).fresh_id(id);
+    let told = ReserveOutcome::Queueing { id, place: 58, eta: Some(Duration::from_secs(120)) };
+    assert_eq!(client.reserve_with(order).await, Ok(told));
+    assert!(!reserved(client.reserve_with(order.id(id)).await));
+    assert_eq!(server.attempts(), [0, 1]);
+}
+
+#[tokio::test]
 async fn a_connection_that_closes_on_a_request_is_made_anew_and_the_log_decides() {
     let mut book = Book::default();
     let server = Fake::start(move |request| {

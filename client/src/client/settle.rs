@@ -78,12 +78,12 @@ impl Client {
     }
 
     /// Sends anything else whose repetition does no harm.
-    pub(super) async fn repeat(&self, kind: Kind, asked: &Asked) -> Result<Reply, Error> {
+    pub(crate) async fn repeat(&self, kind: Kind, asked: &Asked) -> Result<Reply, Error> {
         self.repeat_until(kind, asked, Instant::now() + self.deadline).await
     }
 
     /// Sends a read, to whoever is to answer it.
-    pub(super) async fn read(&self, kind: Kind, asked: &Asked) -> Result<Reply, Error> {
+    pub(crate) async fn read(&self, kind: Kind, asked: &Asked) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.deadline;
         if let Some(reads) = &self.shared.reads
             && let Some(reply) = reads.ask(kind, asked, deadline).await

@@ -2,15 +2,16 @@
 
 use proptest::prelude::*;
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, ReserveItem, items};
-use sluice_protocol::response::At;
+use sluice_protocol::response::{Answer, At};
 use sluice_protocol::{ClusterId, NodeId, ProductId, ReservationId, UserId};
 use zerocopy::IntoBytes;
 
 use super::*;
-use crate::call::Asked;
+use crate::call::{Asked, Reply};
 use crate::waiter::{self, Wait};
 
 mod leading;
+mod waiting;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits { items_max: 4, body_max: REQUEST_BODY_MAX, frames_in_flight_max: 3 };
