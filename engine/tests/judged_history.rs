@@ -1,8 +1,8 @@
 //! The history of a real cluster, tampered with: a judge who does not see that is not trusted with those that were not.
 //!
 //! One sale on three nodes is recorded and must pass. Then one thing at a time is changed in a copy: an answer, the order of
-//! things, the log, a snapshot; and the judge of that must find it. In builds with known bugs, [`bug_bank`](../bug_bank.rs)
-//! has this sale and the scenes of `judged_faults` run with some of them.
+//! things, the log, a snapshot; and the judge of that must find it. In builds with known bugs, `bug_bank` has
+//! this sale and the scenes of `judged_faults` run with some of them.
 //!
 //! One judge is not shown anything here: `conservation`. A snapshot in which stock does not add up is not even loaded.
 
