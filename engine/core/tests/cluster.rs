@@ -61,6 +61,24 @@ fn what_a_deposed_leader_had_in_flight_is_definitely_dropped() {
 }
 
 #[test]
+fn whoever_waits_at_a_deposed_leader_that_stays_cut_off_is_told_that_nobody_knows() {
+    let mut cluster = Cluster::new(3, u64::MAX);
+    cluster.put(1, 2);
+    let old = cluster.leader();
+    cluster.cut.insert(old);
+    let lost = cluster.at(old).send(Kind::Reserve, Ask::Reserve(&[item(7, 1, 7, 1)]));
+    let new = cluster.leader();
+    assert_eq!(cluster.reserve(new, 8).status(), Some(Status::Reserved));
+    cluster.pass(40);
+    assert_eq!(cluster.at(old).plain(lost)[0].status(), Some(Status::Unknown));
+    // Somebody else leads, so it can be asked there; and nobody is told twice.
+    assert_eq!(cluster.reserve(new, 7).status(), Some(Status::Reserved));
+    cluster.cut.clear();
+    cluster.agree();
+    assert!(cluster.at(old).reply(lost).is_none());
+}
+
+#[test]
 fn whoever_fell_behind_is_sent_a_snapshot() {
     let (mut cluster, leader, slow, disk) = Cluster::with_one_behind(199);
     assert!(cluster.at(leader).snapshots > 3);

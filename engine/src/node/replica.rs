@@ -43,6 +43,8 @@ pub(super) struct Turn<'a> {
     talk: Talk<'a>,
     /// Whether this node was open when that was last told, and who led.
     told: (bool, u64),
+    /// Whether there was room on the disk for more.
+    had_room: bool,
 }
 
 fn role(role: replica::Role) -> Role {
@@ -91,6 +93,7 @@ impl<'a> Turn<'a> {
             room,
             talk,
             told: (false, 0),
+            had_room: true,
         }
     }
 
@@ -296,6 +299,11 @@ impl<'a> Turn<'a> {
             sold: totals.sold,
         });
         self.room.look(shared);
+        // Another may have room: who leads without any sells nothing. Once only, since there may be nobody who has.
+        let has_room = shared.board.is_admitting();
+        if std::mem::replace(&mut self.had_room, has_room) && !has_room {
+            self.replica.hand_over();
+        }
         self.talk.survey(&self.replica);
         self.tell_health();
     }

@@ -17,8 +17,8 @@ use super::{ClusterRig, Load, seed};
 /// Answers before, in and after each scene.
 const ANSWERS: usize = 500;
 
-/// Flags of every node. What a leader cannot decide that hears nobody but clients, they are told after the budget.
-const FLAGS: [&str; 4] = ["--snapshot-every-bytes", "1MiB", "--request-budget-max", "2s"];
+/// Flags of every node.
+const FLAGS: [&str; 2] = ["--snapshot-every-bytes", "1MiB"];
 
 /// What is sold: stock, limit, hold time.
 const PRODUCTS: [Promise; 3] = [

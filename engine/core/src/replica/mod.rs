@@ -199,6 +199,8 @@ pub struct Replica {
     idle_ready: Option<u64>,
     /// The term this node leads in, or led in last.
     lead_term: u64,
+    /// Ticks since it led last.
+    deposed_ticks: u32,
     /// The membership as of what is applied.
     members: Members,
     /// Changes of membership that were proposed here, and what became of some.
@@ -298,6 +300,7 @@ impl Replica {
             snapshot_wanted: false,
             idle_ready: None,
             lead_term: 0,
+            deposed_ticks: 0,
             strangers: members.nodes().filter(|node| *node != own).collect(),
             removals: Removals::new(&members),
             last_ready: 0,
@@ -400,6 +403,7 @@ impl Replica {
             self.start_round(actions);
             self.answer_reads(now, actions);
             self.call_the_roll(now, actions);
+            self.give_up_proposed(actions);
             self.propose(now, actions);
             if !self.node.has_ready() || self.is_backed_up() {
                 break;

@@ -1,8 +1,9 @@
 //! When what waits becomes entries, and when time alone does.
 
+use raft::StateRole;
 use sluice_protocol::Answer;
 
-use super::{APPENDS_MAX, Actions, ENTRY_BYTES_MAX, Lead, Replica};
+use super::{APPENDS_MAX, Actions, ENTRY_BYTES_MAX, Lead, Replica, ticks};
 use crate::desk::RETRY_AFTER_MS;
 use crate::flight::Flight;
 use crate::ledger::command::{Batch, Group};
@@ -11,6 +12,9 @@ use crate::time::Moment;
 
 /// Entries proposed into one durable step while the disk has nothing to do.
 const ENTRIES_PER_APPEND_MAX: usize = 8;
+/// Ticks for which a node that leads no longer keeps those waiting whose requests it had proposed: if it hears the next
+/// leader, it knows within a few.
+const UNDECIDED_TICKS: u32 = ticks(450);
 /// How far ledger time may lag the clock before a pulse carries it forward, milliseconds.
 const LAG_MS_MAX: u64 = 1_000;
 
@@ -91,6 +95,20 @@ impl Replica {
     pub(super) fn is_caught_up(&self, now: Moment) -> bool {
         let near = now.wall_ms < self.ledger.now_ms().saturating_add(ADVANCE_MS_MAX);
         near || !self.publisher.board().is_admitting()
+    }
+
+    /// What was proposed in a leadership that is over, and is not decided soon, may wait here for as long as this node is cut
+    /// off, while another leads. Whoever waits is told that nobody knows, so that he asks there.
+    pub(super) fn give_up_proposed(&mut self, actions: &mut Actions) {
+        let leads = self.node.raft.state == StateRole::Leader;
+        if leads || self.deposed_ticks < UNDECIDED_TICKS || self.pending.is_empty() {
+            return;
+        }
+        for mut flight in self.pending.behind(u64::MAX) {
+            flight.gate = None;
+            flight.answer_all(Answer::unknown());
+            actions.settled.push(flight);
+        }
     }
 
     /// Nothing of it was proposed: definitely not done.

@@ -147,6 +147,7 @@ impl Replica {
         }
         if leads && matches!(self.lead, Lead::No) {
             (self.lead, self.lead_term) = (Lead::Elected, term);
+            self.deposed_ticks = 0;
             self.publisher.board().rounds.renew();
             self.publisher.board().stream.seats.forget();
             self.publisher.board().stream.rates.forget();

@@ -34,6 +34,10 @@ impl Replica {
         self.tick_silence();
         self.tick_transfers();
         self.tick_asks();
+        self.deposed_ticks = match self.node.raft.state {
+            StateRole::Leader => 0,
+            _ => self.deposed_ticks.saturating_add(1),
+        };
         self.leave_joint_membership();
         self.watch_disk();
     }
@@ -70,7 +74,7 @@ impl Replica {
     }
 
     /// Hands the leadership to the voter that has most of the log, of those who answer. It goes on leading if nobody takes it.
-    pub(super) fn hand_over(&mut self) {
+    pub fn hand_over(&mut self) {
         let raft = &self.node.raft;
         let others = self.members.voters.iter().filter(|node| **node != self.config.identity.node);
         let matched = |node: &u64| raft.prs().get(*node).map_or(0, |progress| progress.matched);
