@@ -20,8 +20,11 @@ use crate::ops::metrics::Metrics;
 /// Bytes that are written at a time when so many wait.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
-/// How often it is looked for what may be dropped, beside when a segment is full.
+/// How often it is looked for what may be dropped.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// How soon it is looked again if a segment was full meanwhile.
+const RETAIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Events of one round of applies.
 pub type Block = Arc<[EventRecord]>;
@@ -134,7 +137,7 @@ impl Writer {
     /// [`StreamError`]; the caller ends the process, and keeps this until then: others may be handing over events.
     pub fn run(&mut self, metrics: &Metrics) -> Result<(), StreamError> {
         self.tell(metrics);
-        let mut retained = Instant::now();
+        let (mut retained, mut has_rolled) = (Instant::now(), true);
         loop {
             let order = match self.orders.recv_timeout(RETAIN_EVERY) {
                 Ok(order) => Some(order),
@@ -142,12 +145,12 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => Some(Order::Stop),
             };
             let goes_on = order.map_or(Ok(true), |order| self.carry_out(order))?;
-            let has_rolled = self.tell(metrics);
+            has_rolled |= self.tell(metrics);
             if !goes_on {
                 return Ok(());
             }
-            if has_rolled || retained.elapsed() >= RETAIN_EVERY {
-                retained = Instant::now();
+            if retained.elapsed() >= if has_rolled { RETAIN_PAUSE } else { RETAIN_EVERY } {
+                (retained, has_rolled) = (Instant::now(), false);
                 let (floor, ledger_ms) = (&self.state.floor, &self.state.ledger_ms);
                 self.store.retain(floor.load(Ordering::Relaxed), ledger_ms.load(Ordering::Relaxed));
                 self.tell(metrics);
