@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::peers;
 
-/// What the log, snapshots, the data directory, listeners and the standard streams need at most, generously; and the one
+/// What the log, snapshots, events, the data directory, listeners and the standard streams need at most, generously; and the one
 /// descriptor of a connection that is being turned away.
 const OWN: usize = 64;
 

@@ -155,7 +155,7 @@ points! {
     /// Events are written, and not synced.
     EventsSync = "events.sync", When::Logging(12), GAVE_UP;
     /// It is noted down which events are dropped; their file is there.
-    EventsDrop = "events.drop", When::Logging(6), OnError::GoesOn;
+    EventsDrop = "events.drop", When::Logging(4), OnError::GoesOn;
 
     /// The directory is made; the one above it is not synced.
     CreateDir = "create.dir", When::Creating, REFUSED;

@@ -143,10 +143,7 @@ impl Node {
         let identity = (opened.identity.cluster, opened.identity.node);
         // The cell is this process's own and empty.
         let _ = metrics.identity.set(Identity { cluster: identity.0, node: identity.1 });
-        // Filters that begin with room for what is there already are one deep, and asked at one place.
-        let records = opened.recovered.ledger.totals().records as usize;
-        let keys = config.limits.records_expected.max(records + records / 4);
-        let board = Arc::new(Board::new(identity.1, keys, opened.seed));
+        let board = Arc::new(board(config, &opened));
         let replica_config = replica_config(config, &opened);
         let sleeper = Arc::<Sleeper>::default();
         let talk =
@@ -158,11 +155,7 @@ impl Node {
         let shared = Arc::new(Shared { replica: sleeper, post, ..shared });
         let replica = Replica::new(replica_config, opened.recovered, board).map_err(RecoveryError::from)?;
         failpoint::reach(Point::StartReplica);
-        let status = replica.status();
-        shared.metrics.snapshot_index.set(status.snapshot);
-        shared.metrics.log_first_index.set(opened.log_first);
-        shared.metrics.log_last_index.set(status.last_index);
-        let data = config.node.data.clone();
+        tell_log(&shared.metrics, &replica, opened.log_first);
         let (log, data_dir) = (opened.log, Arc::new(opened.data_dir));
         let files = Files {
             store: opened.snapshots,
@@ -191,7 +184,7 @@ impl Node {
             shared,
             address,
             ops,
-            data,
+            data: config.node.data.clone(),
             identity,
             nets,
             replica,
@@ -314,6 +307,21 @@ fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, NodeError> {
 /// What is told to others: what the configuration says, or where the node listens.
 fn advertised(setting: &str, listens_at: SocketAddr) -> String {
     if setting == "auto" { listens_at.to_string() } else { setting.to_owned() }
+}
+
+/// An empty board. Filters that begin with room for what is there already are one deep, and asked at one place.
+fn board(config: &Config, opened: &Opened) -> Board {
+    let records = opened.recovered.ledger.totals().records as usize;
+    let keys = config.limits.records_expected.max(records + records / 4);
+    Board::new(opened.identity.node, keys, opened.seed)
+}
+
+/// The log as it was found.
+fn tell_log(metrics: &Metrics, replica: &Replica, first: u64) {
+    let status = replica.status();
+    metrics.snapshot_index.set(status.snapshot);
+    metrics.log_first_index.set(first);
+    metrics.log_last_index.set(status.last_index);
 }
 
 /// Who the replica is, and how it works.

@@ -28,6 +28,13 @@ pub(super) struct Segment {
     pub(super) next: u64,
 }
 
+impl Segment {
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        HEADER_LEN + (self.next - self.first) * RECORD_LEN
+    }
+}
+
 /// Where an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -90,7 +97,7 @@ impl Kept {
 
     /// Bytes on disk.
     pub(super) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| HEADER_LEN + (segment.next - segment.first) * RECORD_LEN).sum()
+        self.segments.iter().map(Segment::bytes).sum()
     }
 }
 

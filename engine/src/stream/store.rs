@@ -1,7 +1,7 @@
 //! The writer of the stream's files: appends, makes durable when asked, drops what is old.
 //!
-//! A write is the system's to carry out, and a segment is synced when it is full, and every few megabytes so that the sync
-//! which a snapshot waits for is short. Relies on the caller holding the data directory's lock, and on its ending the process
+//! A write is the system's to carry out. All is synced every few megabytes, so that the sync which a snapshot waits for is
+//! short. Relies on the caller holding the data directory's lock, and on its ending the process
 //! after any error: what reached the disk then is unknown, and a failed sync is never tried again.
 //!
 //! Deliberately not here: threads, and whose events are needed.
@@ -63,24 +63,27 @@ pub struct Store {
     cluster: ClusterId,
     options: Options,
     index: Arc<Index>,
+    /// The segment that events are appended to.
     current: Option<Current>,
+    /// Those that are full, and not synced.
+    full: Vec<Current>,
+    /// Bytes that were not synced.
+    unsynced: u64,
+    /// A name of a file was not synced.
+    is_name_new: bool,
     /// Events that go to the current segment with the next write.
     buffer: Vec<u8>,
     reader: Reader,
     work: Work,
 }
 
-/// The segment that events are appended to.
+/// An open segment.
 #[derive(Debug)]
 struct Current {
     file: File,
     path: PathBuf,
     first: u64,
     len: u64,
-    /// Bytes that were not synced.
-    unsynced: u64,
-    /// Its name was not synced.
-    is_new: bool,
 }
 
 impl Store {
@@ -101,7 +104,19 @@ impl Store {
         let current = last.map(|last| Current::open(&dir, last)).transpose()?;
         let index = Arc::new(Index::new(kept));
         let reader = Reader::new(dir.clone(), Arc::clone(&index));
-        Ok(Self { dir, cluster, options, index, current, buffer: Vec::new(), reader, work: Work::default() })
+        Ok(Self {
+            dir,
+            cluster,
+            options,
+            index,
+            current,
+            full: Vec::new(),
+            unsynced: 0,
+            is_name_new: false,
+            buffer: Vec::new(),
+            reader,
+            work: Work::default(),
+        })
     }
 
     /// Another reader of the same events.
@@ -164,8 +179,7 @@ impl Store {
             }
         }
         self.write()?;
-        let unsynced = self.current.as_ref().map_or(0, |current| current.unsynced);
-        if unsynced >= SYNC_EVERY { self.sync() } else { Ok(()) }
+        if self.unsynced >= SYNC_EVERY { self.sync() } else { Ok(()) }
     }
 
     /// All that was appended is durable on return.
@@ -173,15 +187,22 @@ impl Store {
     /// # Errors
     /// [`StreamError`]; the caller ends the process.
     pub fn sync(&mut self) -> Result<(), StreamError> {
-        let Some(current) = self.current.as_mut().filter(|current| current.unsynced > 0) else {
+        if self.unsynced == 0 {
             return Ok(());
-        };
+        }
         let started = Instant::now();
-        failpoint::check(Point::EventsSync)
-            .and_then(|()| Ok(fdatasync(&current.file)?))
-            .and_then(|()| if current.is_new { sync_dir(&self.dir) } else { Ok(()) })
-            .map_err(|e| StreamError::io(&current.path, "syncing events", e))?;
-        (current.unsynced, current.is_new) = (0, false);
+        let current = self.current.as_ref().expect("something was appended to it");
+        for segment in self.full.iter().chain([current]) {
+            failpoint::check(Point::EventsSync)
+                .and_then(|()| Ok(fdatasync(&segment.file)?))
+                .map_err(|e| StreamError::io(&segment.path, "syncing events", e))?;
+        }
+        if self.is_name_new {
+            sync_dir(&self.dir)
+                .map_err(|e| StreamError::io(&self.dir, "syncing names of events' files", e))?;
+        }
+        self.full.clear();
+        (self.unsynced, self.is_name_new) = (0, false);
         self.work.syncs.push(started.elapsed());
         Ok(())
     }
@@ -199,6 +220,7 @@ impl Store {
         let last = self.last();
         assert!(last <= upto, "a ledger is replaced by a later one");
         if last < upto {
+            // What goes on lies behind a gap, so in another file.
             tracing::warn!(
                 from = last + 1,
                 to = upto,
@@ -214,32 +236,36 @@ impl Store {
     /// sequence that somebody still needs. The last segment stays. Returns how many went.
     ///
     /// A file that cannot be removed costs room and nothing else, and goes with the next start.
-    pub fn retain(&mut self, floor: u64, ledger_ms: u64) -> u64 {
-        let mut count = 0;
-        while let Some(oldest) = self.superfluous(floor, ledger_ms) {
-            // Without it what goes counts as missing after a restart. A full disk must not keep the rest from going.
-            if let Err(error) = dropped::write(&self.dir, oldest.next - 1) {
-                tracing::warn!(%error, "it cannot be noted down which events are dropped");
-            }
-            assert_eq!(self.index.drop_oldest(), oldest, "one thread changes what is kept");
-            let path = format::path_of(&self.dir, oldest.first);
+    pub fn retain(&mut self, floor: u64, ledger_ms: u64) -> usize {
+        let superfluous = self.superfluous(floor, ledger_ms);
+        let Some(last) = superfluous.last() else { return 0 };
+        // Without it what goes counts as missing after a restart. A full disk must not keep the rest from going.
+        if let Err(error) = dropped::write(&self.dir, last.next - 1) {
+            tracing::warn!(%error, "it cannot be noted down which events are dropped");
+        }
+        for segment in &superfluous {
+            assert_eq!(self.index.drop_oldest(), *segment, "one thread changes what is kept");
+            let path = format::path_of(&self.dir, segment.first);
             if let Err(error) = failpoint::check(Point::EventsDrop).and_then(|()| fs::remove_file(&path)) {
                 tracing::warn!(file = %path.display(), %error, "events that were dropped could not be deleted");
             }
-            count += 1;
         }
-        count
+        superfluous.len()
     }
 
-    /// The oldest segment, if it may go.
-    fn superfluous(&mut self, floor: u64, ledger_ms: u64) -> Option<Segment> {
+    /// The oldest segments, as far as they may go.
+    fn superfluous(&mut self, floor: u64, ledger_ms: u64) -> Vec<Segment> {
         let kept = self.index.kept();
-        let oldest =
-            *kept.segments.first().filter(|oldest| kept.segments.len() > 1 && oldest.next <= floor)?;
         let retain_ms = u64::try_from(self.options.retain.as_millis()).unwrap_or(u64::MAX);
-        let is_due = kept.bytes() > self.options.retain_bytes
-            || self.newest_ms(oldest).saturating_add(retain_ms) < ledger_ms;
-        is_due.then_some(oldest)
+        let mut bytes = kept.bytes();
+        let mut may_go = |segment: &&Segment| {
+            let is_much = bytes > self.options.retain_bytes;
+            bytes -= segment.bytes();
+            let is_old = |newest_ms: u64| newest_ms.saturating_add(retain_ms) < ledger_ms;
+            segment.next <= floor && (is_much || is_old(self.newest_ms(**segment)))
+        };
+        let but_last = kept.segments.split_last().map_or(&[][..], |(_, older)| older);
+        but_last.iter().take_while(&mut may_go).copied().collect()
     }
 
     /// The time of the last event in a segment that can be read; 0 if none can.
@@ -253,10 +279,14 @@ impl Store {
     fn room(&mut self) -> Result<usize, StreamError> {
         let full = HEADER_LEN + self.options.segment_records() * RECORD_LEN;
         let used = |current: &Current| current.len + self.buffer.len() as u64;
-        if !self.current.as_ref().is_some_and(|current| used(current) < full) {
+        if self.current.as_ref().is_none_or(|current| used(current) >= full) {
             self.write()?;
-            self.sync()?;
-            self.current = Some(Current::make(&self.dir, self.cluster, self.last() + 1)?);
+            let next = Current::make(&self.dir, self.cluster, self.last() + 1)?;
+            self.is_name_new = true;
+            let full = self.current.replace(next);
+            if self.unsynced > 0 {
+                self.full.extend(full);
+            }
             self.work.segments += 1;
         }
         let current = self.current.as_ref().expect("it is there, or was just made");
@@ -282,7 +312,7 @@ impl Store {
             .map_err(|e| StreamError::io(&current.path, "writing events", e))?;
         let bytes = self.buffer.len() as u64;
         current.len += bytes;
-        current.unsynced += bytes;
+        self.unsynced += bytes;
         self.work.writes += 1;
         self.work.bytes += bytes;
         self.buffer.clear();
@@ -302,7 +332,7 @@ impl Current {
             Ok(file)
         };
         let file = made().map_err(|e| StreamError::io(&path, "beginning a file of events", e))?;
-        Ok(Self { file, path, first, len: HEADER_LEN, unsynced: HEADER_LEN, is_new: true })
+        Ok(Self { file, path, first, len: HEADER_LEN })
     }
 
     /// A segment that is gone on with. What an earlier process wrote there may not have been synced, if a snapshot from a
@@ -316,6 +346,6 @@ impl Current {
         };
         let file = opened().map_err(|e| StreamError::io(&path, "going on with a file of events", e))?;
         let len = format::place_of(segment.first, segment.next);
-        Ok(Self { file, path, first: segment.first, len, unsynced: 0, is_new: false })
+        Ok(Self { file, path, first: segment.first, len })
     }
 }

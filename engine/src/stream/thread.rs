@@ -20,8 +20,11 @@ use crate::ops::metrics::Metrics;
 /// Bytes that are written at a time when so many wait.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
-/// How often it is looked for what may be dropped, beside when a segment is full.
+/// How often it is looked for what may be dropped.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// How soon it is looked again if a segment was full meanwhile.
+const RETAIN_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum Order {
@@ -124,7 +127,7 @@ impl Writer {
     /// [`StreamError`]; the caller ends the process, and keeps this until then: others may be handing over events.
     pub fn run(&mut self, metrics: &Metrics, tail: &Tail) -> Result<(), StreamError> {
         self.tell(metrics, tail);
-        let mut retained = Instant::now();
+        let (mut retained, mut has_rolled) = (Instant::now(), true);
         loop {
             let order = match self.orders.recv_timeout(RETAIN_EVERY) {
                 Ok(order) => Some(order),
@@ -132,12 +135,12 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => Some(Order::Stop),
             };
             let goes_on = order.map_or(Ok(true), |order| self.carry_out(order))?;
-            let has_rolled = self.tell(metrics, tail);
+            has_rolled |= self.tell(metrics, tail);
             if !goes_on {
                 return Ok(());
             }
-            if has_rolled || retained.elapsed() >= RETAIN_EVERY {
-                retained = Instant::now();
+            if retained.elapsed() >= if has_rolled { RETAIN_PAUSE } else { RETAIN_EVERY } {
+                (retained, has_rolled) = (Instant::now(), false);
                 let (floor, ledger_ms) = (&self.state.floor, &self.state.ledger_ms);
                 self.store.retain(floor.load(Ordering::Relaxed), ledger_ms.load(Ordering::Relaxed));
                 self.tell(metrics, tail);
