@@ -146,6 +146,15 @@ impl Ask<'_> {
         )
     }
 
+    /// Whether it asks for committed events as they are here: of every member, whoever leads.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Fetch(item) => item.seat.group() == 0,
+            Self::Stream(_) => true,
+            _ => false,
+        }
+    }
+
     /// The group and the member that speak.
     pub fn seat(&self) -> Option<(u32, u64)> {
         let seat = match self {

@@ -1,16 +1,21 @@
-//! The threads for the event stream's files: one writes, one reads for others.
+//! The threads for the event stream's files: one writes, one reads for others, and in a cluster one fills gaps.
 //!
 //! Deliberately not here: what they do ([`crate::stream`]).
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sluice_protocol::ids::ClusterId;
 
 use super::shared::{Shared, give_up};
 use super::{NodeError, spawn};
 use crate::datadir::DataDir;
+use crate::stream::fill::{Given, Giver};
 use crate::stream::reads::{self, Asked, Reads};
 use crate::stream::thread::{self, Events, Writer};
-use crate::stream::{Reader, Store};
+use crate::stream::{Missing, Reader, Store};
 
 /// What the threads begin with.
 pub(super) struct Begun {
@@ -45,4 +50,64 @@ impl Begun {
         let reads = spawn("event-reads", data_dir, move || reads::run(reader, &asked, &with.metrics))?;
         Ok([writes, reads])
     }
+}
+
+/// How long it is waited before what is missing is asked for again, or anything is missing.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Fetches what is missing here from other nodes, until the node stops.
+pub(super) fn fill_gaps(shared: &Shared, cluster: ClusterId, rate: u64) {
+    let Some(post) = &shared.post else { return };
+    while !shared.is_stopping() {
+        let mut progress = false;
+        if let Some(gap) = shared.events.missing().first().copied() {
+            let book = post.book();
+            let others = book.nodes().filter(|node| *node != post.node()).filter_map(|node| book.get(node));
+            let mut without = 0;
+            progress = others.into_iter().any(|entry| match fill(shared, &entry.clients, cluster, rate, gap) {
+                Ok(progress) => {
+                    without += usize::from(!progress);
+                    progress
+                }
+                Err(error) => {
+                    tracing::debug!(from = gap.from, at = entry.clients, %error, "events cannot be fetched");
+                    false
+                }
+            });
+            let all = book.nodes().filter(|node| *node != post.node()).count();
+            if !progress && all > 0 && without == all && shared.board.stream.groups().iter().next().is_none()
+            {
+                // An earlier version kept none, and nobody waits for them.
+                shared.events.give_up(gap.to);
+            }
+        }
+        if !progress {
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+}
+
+/// Fills what one node has of a gap. Whether it had anything.
+fn fill(shared: &Shared, address: &str, cluster: ClusterId, rate: u64, mut gap: Missing) -> io::Result<bool> {
+    let mut giver = Giver::connect(address, cluster, rate)?;
+    let mut progress = false;
+    while gap.from <= gap.to && !shared.is_stopping() {
+        match giver.give(gap)? {
+            Given::Events(events) => {
+                let filled = events.len() as u64;
+                tracing::info!(from = gap.from, to = gap.from + filled - 1, at = address, "events filled in");
+                shared.events.fill(events);
+                gap.from += filled;
+            }
+            Given::DroppedBefore(first) => {
+                let upto = gap.to.min(first - 1);
+                tracing::warn!(from = gap.from, to = upto, at = address, "events were dropped everywhere");
+                shared.events.give_up(upto);
+                return Ok(upto >= gap.from);
+            }
+            Given::Nothing => break,
+        }
+        progress = true;
+    }
+    Ok(progress)
 }

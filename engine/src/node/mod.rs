@@ -116,6 +116,7 @@ pub struct Node {
     wal: JoinHandle<()>,
     snapshots: JoinHandle<()>,
     events: [JoinHandle<()>; 2],
+    filler: JoinHandle<()>,
     peers: Option<PeerThread>,
 }
 
@@ -167,6 +168,8 @@ impl Node {
         let (with, room_of_log) = (Arc::clone(&shared), room.clone());
         let wal = spawn("wal", &data_dir, move || disk::write_log(&with, log, &room_of_log))?;
         let events = events.start(&shared, &data_dir)?;
+        let (with, (cluster, _), rate) = (Arc::clone(&shared), identity, config.peers.snapshot_rate);
+        let filler = spawn("events-fill", &data_dir, move || events::fill_gaps(&with, cluster, rate))?;
         let with = Arc::clone(&shared);
         let snapshots = spawn("snapshots", &data_dir, move || snapshots::run(&with, files, &to_do))?;
         let pace = peers::Pace::new(config.peers.snapshot_rate, CHUNK_LEN as u64);
@@ -191,6 +194,7 @@ impl Node {
             wal,
             snapshots,
             events,
+            filler,
             peers: peer_thread,
         })
     }
@@ -234,7 +238,8 @@ impl Node {
         self.shared.health.stopping();
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.replica.wake();
-        let threads = self.nets.into_iter().chain([self.replica, self.wal, self.snapshots]);
+        self.filler.thread().unpark();
+        let threads = self.nets.into_iter().chain([self.replica, self.wal, self.snapshots, self.filler]);
         for thread in threads {
             thread.join().expect("threads of a node end without a panic");
         }

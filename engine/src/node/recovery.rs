@@ -108,7 +108,12 @@ pub(super) fn open(config: &Config) -> Result<Opened, RecoveryError> {
     let ledger = load(&snapshot, config.limits.records_expected, seed)?;
     failpoint::reach(Point::StartLoaded);
     let keep = stream::Options { retain: config.stream.retain, retain_bytes: config.stream.retain_bytes };
-    let events = stream::Store::open(data_dir.path(), identity.cluster, ledger.sequence(), keep)?;
+    let mut events = stream::Store::open(data_dir.path(), identity.cluster, ledger.sequence(), keep)?;
+    let is_alone = snapshot.meta.members.is_alone(identity.node.0);
+    if is_alone && ledger.groups().iter().next().is_none() {
+        // What an earlier version did not keep nobody has, and nobody waits for it.
+        events.give_up(ledger.sequence())?;
+    }
     tracing::info!(
         snapshot = index,
         log_first = found.first_index,

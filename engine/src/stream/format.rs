@@ -19,6 +19,7 @@ pub(super) const RECORD_LEN: u64 = sluice_protocol::event::EVENT_LEN as u64;
 const MAGIC: [u8; 6] = *b"SLEVNT";
 const EXTENSION: &str = "events";
 const EXTENSION_DAMAGED: &str = "damaged";
+const EXTENSION_ASIDE: &str = "filling";
 
 /// Everything before the checksum is covered by it.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug)]
@@ -101,6 +102,11 @@ pub(super) fn path_of(dir: &Path, first: u64) -> PathBuf {
 /// Where a segment is put of which the header is damaged.
 pub(super) fn damaged_path_of(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:016x}.{EXTENSION_DAMAGED}"))
+}
+
+/// Where a segment is written before it is whole.
+pub(super) fn aside_path_of(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:016x}.{EXTENSION_ASIDE}"))
 }
 
 /// The sequence with which the segment of this name begins; `None` if it is no segment.

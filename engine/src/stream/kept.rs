@@ -147,6 +147,19 @@ impl Index {
         self.last.store(next - 1, Ordering::Release);
     }
 
+    /// Events that were missing are in a segment of their own.
+    pub(super) fn fill(&self, segment: Segment) {
+        let mut kept = self.kept.lock();
+        let at = kept.segments.partition_point(|other| other.first < segment.first);
+        kept.segments.insert(at, segment);
+    }
+
+    /// Everything up to this sequence that is not here is gone for good.
+    pub(super) fn give_up(&self, upto: u64) {
+        let mut kept = self.kept.lock();
+        kept.dropped = kept.dropped.max(upto);
+    }
+
     /// Lets go of the oldest segment. Which it was.
     pub(super) fn drop_oldest(&self) -> Segment {
         let mut kept = self.kept.lock();

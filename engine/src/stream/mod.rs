@@ -9,6 +9,7 @@
 //! - `dropped`: the small file that tells dropped from missing
 //! - `open`: from files to what is kept; what the log will make again is cut
 //! - [`store`]: the writer
+//! - [`fill`]: what is missing here, from other nodes
 //! - [`reader`]: reads beside the writer
 //! - [`thread`]: the thread that writes, and where events come in; [`reads`]: the thread that reads for others
 //! - [`error`]: why events could not be kept or read
@@ -17,6 +18,7 @@
 
 mod dropped;
 pub mod error;
+pub mod fill;
 mod format;
 mod kept;
 mod open;

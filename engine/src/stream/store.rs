@@ -23,7 +23,7 @@ use super::format::{self, HEADER_LEN, Header, RECORD_LEN};
 use super::kept::{Index, Segment};
 use super::{DIR, Missing, Options, Reader, StreamError, dropped, open};
 use crate::failpoint::{self, Point};
-use crate::files::sync_dir;
+use crate::files::{self, sync_dir};
 
 /// Bytes between two syncs: one sync of a gigabyte would hold up the log's.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -228,6 +228,43 @@ impl Store {
             );
             self.current = None;
             self.index.skip_to(upto + 1);
+        }
+        Ok(())
+    }
+
+    /// Keeps events that were missing, in a file of their own. They are durable on return, and can be read.
+    ///
+    /// # Errors
+    /// [`StreamError`]; what was missing is still missing.
+    ///
+    /// # Panics
+    /// If they are not in a row, or not all of them are missing.
+    pub fn fill(&mut self, events: &[EventRecord]) -> Result<(), StreamError> {
+        let first = events.first().expect("something is filled in").sequence();
+        let segment = Segment { first, next: first + events.len() as u64 };
+        assert!((first..).zip(events).all(|(sequence, event)| event.sequence() == sequence), "in a row");
+        let gap = self.missing().into_iter().find(|gap| gap.from <= first && segment.next - 1 <= gap.to);
+        assert!(gap.is_some(), "only what is missing is filled in");
+        let (path, aside) = (format::path_of(&self.dir, first), format::aside_path_of(&self.dir, first));
+        let bytes = [Header::new(self.cluster, first).as_bytes(), events.as_bytes()].concat();
+        files::replace(&path, &aside, &bytes, None)
+            .map_err(|e| StreamError::io(&path, "filling in events", e))?;
+        self.index.fill(segment);
+        Ok(())
+    }
+
+    /// What is missing up to this sequence will never be filled in: no other node has it, and nobody needs it.
+    ///
+    /// # Errors
+    /// [`StreamError`]
+    pub fn give_up(&mut self, upto: u64) -> Result<(), StreamError> {
+        // Only what nothing is kept before can be told from what is missing.
+        let oldest = self.figures().first;
+        let upto = upto.min(oldest.saturating_sub(1));
+        if upto > self.figures().dropped {
+            dropped::write(&self.dir, upto)
+                .map_err(|e| StreamError::io(&self.dir, "noting what was dropped", e))?;
+            self.index.give_up(upto);
         }
         Ok(())
     }

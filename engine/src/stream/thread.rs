@@ -12,9 +12,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::time::{Duration, Instant};
 
 use sluice_core::stream::{Block, Tail};
+use sluice_protocol::event::EventRecord;
 
 use super::kept::Index;
-use super::{Store, StreamError};
+use super::{Missing, Store, StreamError};
 use crate::ops::metrics::Metrics;
 
 /// Bytes that are written at a time when so many wait.
@@ -31,6 +32,8 @@ enum Order {
     Write(Arc<Block>),
     Reset(u64),
     Sync(u64, SyncSender<()>),
+    Fill(Vec<EventRecord>, SyncSender<()>),
+    GiveUp(u64),
     Stop,
 }
 
@@ -104,6 +107,26 @@ impl Events {
         }
     }
 
+    /// The sequences that are missing here, oldest first.
+    pub fn missing(&self) -> Vec<Missing> {
+        self.state.index.kept().missing()
+    }
+
+    /// Keeps events that were missing, and waits until they are durable. Only one thread fills, from what is missing.
+    pub fn fill(&self, events: Vec<EventRecord>) {
+        let (done, is_done) = sync_channel(1);
+        self.order(Order::Fill(events, done));
+        // As above.
+        while is_done.recv().is_err() {
+            std::thread::park();
+        }
+    }
+
+    /// What is missing up to this sequence, and before everything that is here, counts as dropped.
+    pub fn give_up(&self, upto: u64) {
+        self.order(Order::GiveUp(upto));
+    }
+
     /// Tells below which sequence nobody needs anything, and ledger time: what may be dropped follows from both.
     pub fn survey(&self, floor: u64, ledger_ms: u64) {
         self.state.floor.store(floor, Ordering::Relaxed);
@@ -164,6 +187,11 @@ impl Writer {
                     // Whoever asked may have gone with the process.
                     let _ = done.send(());
                 }
+                Order::Fill(events, done) => {
+                    self.store.fill(&events)?;
+                    let _ = done.send(());
+                }
+                Order::GiveUp(upto) => self.store.give_up(upto)?,
                 Order::Stop => {
                     self.store.sync()?;
                     return Ok(false);

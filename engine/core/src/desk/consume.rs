@@ -190,7 +190,7 @@ impl Desk {
         let groups = self.board.stream.groups().version();
         let is_news = has_read || std::mem::replace(&mut self.consumers.groups, groups) != groups;
         for waiting in std::mem::take(&mut self.consumers.waiting) {
-            if let Some(answer) = shut {
+            if let Some(answer) = shut.filter(|_| waiting.fetch.seat().0 != 0) {
                 self.reply_all(waiting.caller, 1, answer);
                 continue;
             }

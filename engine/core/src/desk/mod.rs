@@ -140,9 +140,9 @@ impl Desk {
     /// Takes one frame. `budget_ms` 0 means the default.
     pub fn submit(&mut self, caller: Caller, ask: Ask<'_>, budget_ms: u32, now: Moment) {
         self.refresh_gate();
-        let writes = !ask.is_read();
+        let (writes, looks) = (!ask.is_read(), ask.only_looks());
         // Reads go to the replica wherever somebody leads: it asks the leader how far its ledger has to be.
-        if self.gate.is_none() && (writes || self.board.leader() == 0) {
+        if self.gate.is_none() && !looks && (writes || self.board.leader() == 0) {
             let answer = self.board.shut();
             self.reply_all(caller, ask.len(), answer);
             return;
