@@ -103,11 +103,6 @@ impl Lane {
         self.failing > 0
     }
 
-    /// Whether an event must wait for others of its lane.
-    pub(crate) fn must_wait(&self) -> bool {
-        self.is_blocked() || !self.held.is_empty()
-    }
-
     /// An event joined the queue of all lanes.
     pub(crate) fn queued(&mut self, sequence: u64) {
         if self.ready == 0 {

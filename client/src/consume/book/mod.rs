@@ -235,7 +235,7 @@ impl Book {
         }
     }
 
-    /// What was held back in lanes that go on.
+    /// What was held back in lanes that go on. What has no room here has none behind it either.
     fn take_held(&mut self, events: &mut Vec<Event>, upto: usize) {
         for lane in self.lanes.iter_mut().filter(|lane| !lane.is_blocked()) {
             while events.len() < upto {
@@ -250,7 +250,7 @@ impl Book {
             let Some(event) = self.ready.pop_front() else { return };
             let lane = &mut self.lanes[lane_index(&event)];
             lane.unqueued(event.view.sequence);
-            if lane.must_wait() { lane.held.push_back(event) } else { events.push(event) }
+            if lane.is_blocked() { lane.held.push_back(event) } else { events.push(event) }
         }
     }
 
