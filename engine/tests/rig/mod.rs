@@ -21,6 +21,7 @@ pub mod roads;
 pub mod scenes;
 pub mod shop;
 pub mod steady;
+pub mod taker;
 pub mod taps;
 
 use std::env;

@@ -5,14 +5,21 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
-use sluice_client::{Client, ProductId, ReadFrom, Terms};
+use sluice_client::{Client, Product, ProductId, ReadFrom, Terms};
 use sluice_engine::audit::{Account, Books, Findings, Promise, Witness, fetch};
 use sluice_engine::child::cluster::last_words;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Crowd, Dice, PATIENCE};
+
+/// How often books are looked at that still change.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Holds that are shorter than this end while a test waits.
+const SHORT_HOLD_MS: u32 = 10_000;
 
 /// See the module.
 pub struct Shop {
@@ -89,6 +96,27 @@ impl Shop {
         let (ids, products) = (account.borrow().ids(), account.borrow().products());
         let books = fetch(&self.client().await, &ids, &products).await;
         books.unwrap_or_else(|error| panic!("{error}\n{}", self.words()))
+    }
+
+    /// The books when no short hold can end any more, and the last event there was then.
+    pub async fn quiet_books(&self, client: &Client, account: &Rc<RefCell<Account>>) -> (Vec<Product>, u64) {
+        let products = account.borrow().products();
+        let quiet = async {
+            loop {
+                let before = client.stream_bounds().await.unwrap().last;
+                let mut books = Vec::new();
+                for product in &products {
+                    books.extend(client.product(*product).await.unwrap());
+                }
+                let ends = |book: &Product| book.held > 0 && book.terms.hold_ms < SHORT_HOLD_MS;
+                let last = client.stream_bounds().await.unwrap().last;
+                if last == before && !books.iter().any(ends) {
+                    return (books, last);
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        self.wait("short holds to end", quiet).await
     }
 
     /// Reads what became of everything in an account, and fails with evidence if anything was contradicted.
