@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
+mod events_support;
 mod rig;
 
 use std::io::{Read, Write};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use sluice_engine::child::{Launch, ServerProcess, free_address};
 use sluice_engine::peers::operator::Ask;
 
+use self::events_support::files;
 use self::rig::cluster::REFUSED;
 use self::rig::command::{Told, sluice, sluice_says};
 use self::rig::{Callers, ClusterRig, PATIENCE, run, seed, snapshots_in};
@@ -308,5 +310,16 @@ fn a_node_that_was_away_for_long_gets_a_snapshot_and_catches_up_under_load() {
         let account = callers.finish(&rig).await;
         rig.audit_everywhere(&[account]).await;
         rig.stop_and_compare().await;
+        let data = |id| rig.cluster.node(id).launch().data.clone();
+        let whole = files::read_whole(&data(leader)).unwrap();
+        // What was made while it was away is not there, and what comes behind the snapshot is the same.
+        let gappy = files::all(&data(away)).unwrap();
+        let runs = gappy.keys().filter(|sequence| !gappy.contains_key(&(*sequence - 1))).count();
+        assert!(runs >= 2, "there is a gap");
+        // The one that stops first may lack the other's last.
+        let same = gappy.iter().filter(|(sequence, event)| whole.get(sequence) == Some(event)).count();
+        let behind = gappy.range(whole.len() as u64 + 1..).count();
+        assert_eq!(same + behind, gappy.len());
+        assert!(rig.said(away)[before..].contains("events are missing on this node"));
     });
 }

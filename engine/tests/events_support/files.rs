@@ -21,12 +21,11 @@ fn crc(bytes: &[u8]) -> [u8; 4] {
     crc32fast::hash(bytes).to_le_bytes()
 }
 
-/// All events in the files, each as a replica made it, none missing between two. Only the last file may end within an event,
-/// or within its header.
+/// All events in the files, each as a replica made it. Only the last file may end within an event, or within its header.
 ///
 /// # Errors
 /// What is wrong.
-pub fn read(data: &Path) -> Result<Events, String> {
+pub fn all(data: &Path) -> Result<Events, String> {
     let mut found = Events::new();
     let segments = segments(data);
     for (at, (first, path)) in segments.iter().enumerate() {
@@ -54,6 +53,15 @@ pub fn read(data: &Path) -> Result<Events, String> {
             }
         }
     }
+    Ok(found)
+}
+
+/// As [`all`], and none is missing between two.
+///
+/// # Errors
+/// What is wrong.
+pub fn read(data: &Path) -> Result<Events, String> {
+    let found = all(data)?;
     match (found.keys().next(), found.keys().next_back()) {
         (Some(first), Some(last)) if last - first + 1 != found.len() as u64 => {
             Err(format!("events are missing between {first} and {last}"))
