@@ -313,10 +313,8 @@ fn a_node_that_was_away_for_long_gets_a_snapshot_and_catches_up_under_load() {
         rig.stop_and_compare().await;
         let data = |id| rig.cluster.node(id).launch().data.clone();
         let whole = files::read_whole(&data(leader)).unwrap();
-        // What was made while it was away is not there, and what comes behind the snapshot is the same.
+        // What was made while it was away it fetches from the others, as far as there was time: `stream_gaps`.
         let gappy = files::all(&data(away)).unwrap();
-        let runs = gappy.keys().filter(|sequence| !gappy.contains_key(&(*sequence - 1))).count();
-        assert!(runs >= 2, "there is a gap");
         // The one that stops first may lack the other's last.
         let same = gappy.iter().filter(|(sequence, event)| whole.get(sequence) == Some(event)).count();
         let behind = gappy.range(whole.len() as u64 + 1..).count();
