@@ -73,7 +73,7 @@ fn a_fetch_that_waits_is_no_silence_until_it_has_waited_enough() {
     let (called, _wait) = (table.now, table.reserve(1));
     let reserve = table.pack()[0].0.correlation;
     assert_eq!(table.session.silent_since(), Some(called), "a reserve is answered at once");
-    table.receive(&self::reply(Kind::ReserveReply, reserve, &[sequence(1)])).unwrap();
+    table.receive(&reply(Kind::ReserveReply, reserve, &[sequence(1)])).unwrap();
     assert_eq!(table.session.silent_since(), Some(began + WAIT), "only the fetch waits again");
 }
 
@@ -90,7 +90,7 @@ fn a_ping_looks_into_the_silence_of_a_fetch_and_does_not_move_it() {
     table.receive(&delivery(fetched, 1..1)).unwrap();
     assert_eq!(table.session.silent_since(), Some(table.now), "the ping is unanswered");
     let ping = FrameHeader::parse(&out).unwrap().unwrap().correlation;
-    table.receive(&self::reply(Kind::Pong, ping, &[0_u8; 0])).unwrap();
+    table.receive(&reply(Kind::Pong, ping, &[0_u8; 0])).unwrap();
     assert_eq!(table.session.silent_since(), None);
 }
 
