@@ -14,7 +14,7 @@ mod consuming;
 mod ending;
 mod failing_over;
 #[path = "../../tests/fake/mod.rs"]
-mod fake;
+pub(crate) mod fake;
 mod finding;
 mod reading;
 mod storm;

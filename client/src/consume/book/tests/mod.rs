@@ -7,11 +7,9 @@ use sluice_protocol::seat::NakItem;
 use super::fetched::Next;
 use super::*;
 
-#[path = "../../../../tests/fake/groups.rs"]
-mod group;
-mod model;
+use crate::tests::fake::groups::{GROUP, Group};
 
-use group::{GROUP, Group};
+mod model;
 
 const ME: u64 = 11;
 const OTHER: u64 = 12;
