@@ -33,6 +33,8 @@
 //!   over all nodes: [`ReadFrom`].
 //! - **Calls pack themselves.** Whatever waits when the socket has room shares a frame; one call alone leaves at
 //!   once. There is no timer in between, and an idle client does nothing at all.
+//! - **What was sold is streamed.** A consumer gets every change in order, at least once, and goes on after any crash: see
+//!   [`consume`]. `examples/consumer.rs` is an order system in one page.
 //! - **Everything is bounded**: the queue, the frames in flight, the time a call may take.
 //!
 //! Works on current-thread and multi-thread runtimes of tokio.
@@ -40,6 +42,7 @@
 //! # The map
 //! - [`Client`], [`Builder`]: what to call; the settings
 //! - [`Reserve`], [`StockChange`]: orders that carry their own id
+//! - [`consume`]: the stream of events; [`Watch`]: one reservation
 //! - [`outcome`]: final answers; [`view`]: what reads return
 //! - [`Error`]: no final answer, and what to do about it; [`Tried`], [`Trouble`]: what was wrong with which server
 //! - [`IdGenerator`], [`fresh_id`]: where ids come from
@@ -47,7 +50,7 @@
 //! Inside, from caller to socket: `client`, `batch` and `reads` (calls, in their callers' futures), `retry` (when to
 //! try again), `waiter` (the two ends of a call), `intake` and `lanes` (calls that wait, by kind), `connection` (the
 //! task behind a connection), `serve` (its life from welcome to end), `session` (bytes, without the socket),
-//! `vigil` (a leader that fell silent); and to find a server: `search` (who is asked, and when), `router` (what is
+//! `vigil` (a leader that fell silent); `consume` (a task of its own behind each consumer, over a connection of its own); and to find a server: `search` (who is asked, and when), `router` (what is
 //! known of the servers), `greet` and `dial` (one address).
 
 mod batch;

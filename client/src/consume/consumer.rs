@@ -156,6 +156,8 @@ impl Consumer {
                 book.waker = Some(context.waker().clone());
                 return Poll::Pending;
             }
+            // Nobody waits any more.
+            book.waker = None;
             let is_short = book.is_short(FETCH_AHEAD);
             drop(book);
             self.begin(sheet, is_short);

@@ -35,6 +35,9 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a server has to answer, at least: what is sent again too soon costs it twice.
 const ANSWER_TIME_MIN: Duration = Duration::from_secs(1);
 
+/// How long after an item that did not count it is sent again, and how long failures are gathered.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// How long after an answer that helped nobody it is asked again.
 const LATER: Duration = Duration::from_secs(1);
 
@@ -79,7 +82,7 @@ impl Errand {
 
 /// What a fetch errand is about.
 enum Fetching {
-    Events(Sent),
+    Events(Box<Sent>),
     Join,
 }
 
@@ -208,7 +211,7 @@ impl Driver {
 
     /// The first acknowledgement starts the clock. It stops early if many have come, or somebody waits.
     fn is_time_to_ack(&mut self, now: Instant) -> bool {
-        let (any, many) = self.shared.tally.look();
+        let (any, many) = self.shared.book().has_acks();
         if any && self.ack_at.is_none() {
             self.ack_at = Some(now + self.ack_every);
         }
@@ -233,7 +236,7 @@ impl Driver {
             book.fetch(is_look, EVENTS_MAX as u32, wait)
         };
         self.told_at = now;
-        self.fetching = Fetching::Events(sent);
+        self.fetching = Fetching::Events(Box::new(sent));
         let wait = Duration::from_millis(u64::from(item.wait_ms()));
         self.fetch.under_way = Some(self.ask(Kind::Fetch, Asked::Fetch(item), wait));
     }
@@ -286,7 +289,11 @@ impl Driver {
         self.ack_at = Some(Instant::now() + self.ack_every);
         let Some(Reply::Answers(answers)) = self.judge(fate, |driver| &mut driver.ack) else { return None };
         let mut book = self.shared.book();
-        items.iter().zip(&answers).for_each(|(item, answer)| book.acked(item, answer));
+        let uncounted = items.iter().zip(&answers).filter(|(item, answer)| !book.acked(item, answer)).count();
+        drop(book);
+        if uncounted > 0 {
+            self.ack.not_before = Instant::now() + AGAIN;
+        }
         None
     }
 
@@ -298,7 +305,7 @@ impl Driver {
             _ => &[],
         };
         let now = Instant::now();
-        self.nak.not_before = self.nak.not_before.max(now + self.ack_every);
+        self.nak.not_before = self.nak.not_before.max(now + AGAIN);
         let mut book = self.shared.book();
         for (nth, item) in items.iter().enumerate() {
             book.nakked(item, answers.get(nth), now);

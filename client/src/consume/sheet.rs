@@ -76,15 +76,19 @@ impl Tally {
         }
     }
 
-    /// Whether any were, and whether they are many.
-    pub(crate) fn look(&self) -> (bool, bool) {
-        let acked = self.acked.load(Ordering::Relaxed);
-        (acked > 0, acked >= self.many)
+    /// How many were since somebody last looked.
+    pub(crate) fn look(&self) -> usize {
+        self.acked.load(Ordering::Relaxed)
     }
 
-    /// Begins to count anew.
-    pub(crate) fn clear(&self) {
-        self.acked.store(0, Ordering::Relaxed);
+    /// The same, and begins to count anew.
+    pub(crate) fn take(&self) -> usize {
+        self.acked.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether so many are worth telling at once.
+    pub(crate) fn are_many(&self, count: usize) -> bool {
+        count >= self.many
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::io::{duplex, split};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use super::fake::{AT, Act, Book, Manner, Request, Server, reservation};
+use super::fake::groups::Group;
+use super::fake::{AT, Act, Book, Manner, Request, Server, keeper, reservation};
 use crate::dial::{Dial, Dialling, Wire};
 use crate::url::Address;
 use crate::{Builder, Client, Error, ReserveOutcome, Terms};
@@ -80,14 +81,18 @@ impl std::fmt::Debug for Server {
 pub(super) struct Cluster {
     nodes: HashMap<String, Node>,
     pub(super) book: Arc<Mutex<Book>>,
+    group: Arc<Mutex<Group>>,
 }
 
 impl Cluster {
     /// Node 1 leads.
     pub(super) fn new() -> Arc<Self> {
-        let book = Arc::default();
-        let node = |(address, id): (&&str, u64)| ((*address).to_owned(), Node::new(id, Arc::clone(&book)));
-        let cluster = Self { nodes: ADDRESSES.iter().zip(1..).map(node).collect(), book: Arc::clone(&book) };
+        let (book, group): (Arc<Mutex<Book>>, Arc<Mutex<Group>>) = (Arc::default(), Arc::default());
+        let node = |(address, id): (&&str, u64)| {
+            ((*address).to_owned(), Node::new(id, Arc::clone(&book), Arc::clone(&group)))
+        };
+        let nodes = ADDRESSES.iter().zip(1..).map(node).collect();
+        let cluster = Self { nodes, book: Arc::clone(&book), group: Arc::clone(&group) };
         cluster.crown(1);
         Arc::new(cluster)
     }
@@ -140,6 +145,11 @@ impl Cluster {
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
     }
+
+    /// The consumer group that all nodes keep.
+    pub(super) fn group(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().unwrap()
+    }
 }
 
 impl Dial for Cluster {
@@ -162,10 +172,10 @@ impl Dial for Cluster {
 }
 
 impl Node {
-    fn new(id: u64, book: Arc<Mutex<Book>>) -> Self {
+    fn new(id: u64, book: Arc<Mutex<Book>>, group: Arc<Mutex<Group>>) -> Self {
         let (way, leader) = (Arc::new(Mutex::new(Way::Proper)), Arc::new(AtomicU64::new(0)));
         let mut mind =
-            Mind { id, leader: Arc::clone(&leader), way: Arc::clone(&way), book, kept: Vec::new() };
+            Mind { id, leader: Arc::clone(&leader), way: Arc::clone(&way), book, group, kept: Vec::new() };
         Self {
             server: Server::new(Manner { node: id, ..Manner::default() }, move |request| mind.act(request)),
             door: Mutex::new(Door::Open),
@@ -218,6 +228,10 @@ impl Node {
         self.server.stopped.send_replace(false);
     }
 
+    pub(super) fn seen(&self) -> Vec<Request> {
+        self.server.seen()
+    }
+
     pub(super) fn kinds(&self) -> Vec<Kind> {
         self.server.kinds()
     }
@@ -233,6 +247,7 @@ struct Mind {
     leader: Arc<AtomicU64>,
     way: Arc<Mutex<Way>>,
     book: Arc<Mutex<Book>>,
+    group: Arc<Mutex<Group>>,
     kept: Vec<Act>,
 }
 
@@ -247,6 +262,9 @@ impl Mind {
             Way::OnlyReads => all(request, Answer::not_leader(0)),
             _ if leader != self.id => all(request, Answer::not_leader(leader)),
             _ if is_read(request.kind()) => all(request, Answer::done(AT, 0)),
+            _ if keeper::is_about_groups(request.kind()) => {
+                keeper::answer(&mut self.group.lock().unwrap(), request)
+            }
             _ => request.reply(&self.book.lock().unwrap().answer(request)),
         };
         match way {
@@ -271,6 +289,7 @@ fn is_read(kind: Kind) -> bool {
 fn all(request: &Request, answer: Answer) -> Act {
     let count = usize::from(request.header.count);
     match request.kind() {
+        kind if keeper::is_about_groups(kind) => keeper::refuse(request, answer),
         Kind::QueryReservation => request.reply(&vec![reservation(answer); count]),
         Kind::QueryProduct | Kind::ListProducts => {
             request.reply(&vec![ProductReply { answer, record: some_product().into() }; count])

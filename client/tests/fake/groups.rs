@@ -298,6 +298,18 @@ impl Group {
         }
     }
 
+    /// Whether it has this name.
+    pub fn find(&self, name: GroupName) -> Result<(), Answer> {
+        if self.name == Some(name) { Ok(()) } else { Err(self.plain(Status::UnknownGroup)) }
+    }
+
+    pub fn remove(&mut self) -> Answer {
+        self.name = None;
+        self.members.clear();
+        self.share_out();
+        self.plain(Status::Done)
+    }
+
     /// Creates or changes it.
     pub fn put(&mut self, name: GroupName, after: u64, terms: GroupTerms) -> Answer {
         if self.name.is_none() {

@@ -1,14 +1,18 @@
 //! A server that speaks the protocol and does what a test tells it: answer, lose, reorder, close, lie.
 //!
 //! A test gives a handler, which sees every request frame and says what to do. [`Book`] is a ledger of one
-//! product for handlers that want to be honest. Deliberately not here: stock, time, terms.
+//! product for handlers that want to be honest; `groups` has a consumer group, and `keeper` answers for it. Deliberately not here: stock, time, terms.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "tests; each binary uses a part of it")]
+
+pub mod groups;
+pub mod keeper;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sluice_protocol::handshake::{Fault, Welcome};
 use sluice_protocol::header::seal;
@@ -87,6 +91,8 @@ pub enum Act {
     Fault(u16),
     /// Write these bytes and reset the connection.
     Reset(Vec<u8>),
+    /// Nothing, for so long.
+    Pause(Duration),
     /// Several of these.
     Both(Vec<Act>),
 }
@@ -201,6 +207,7 @@ impl Server {
                 match acts.remove(0) {
                     Act::Write(bytes) => stream.write_all(&bytes).await.ok()?,
                     Act::Lose => {}
+                    Act::Pause(time) => tokio::time::sleep(time).await,
                     Act::Close => return None,
                     Act::Fault(code) => {
                         write_fault(&mut stream, code).await;

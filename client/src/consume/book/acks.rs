@@ -18,9 +18,16 @@ const ITEMS_USUAL: usize = 8;
 const LETTERS_MAX: usize = 256;
 
 impl Book {
+    /// Whether anything was acknowledged since acknowledgements were last gathered, and whether it is much.
+    pub(crate) fn has_acks(&self) -> (bool, bool) {
+        let count = self.unsent + self.tally.look();
+        (count > 0, self.tally.are_many(count))
+    }
+
     /// What can be acknowledged now: the items to send.
     pub(crate) fn acks(&mut self) -> Vec<AckItem> {
         self.collect();
+        self.unsent = 0;
         if self.is_stale {
             return Vec::new();
         }
@@ -52,13 +59,17 @@ impl Book {
             .fold(0, |mask, nth| mask | 1 << nth)
     }
 
-    /// The server has answered an item. What it does not count is sent again once it is known whose the lanes are.
-    pub(crate) fn acked(&mut self, item: &AckItem, answer: &Answer) {
+    /// The server has answered an item. `false`: it does not count, and is sent again, once it is known whose the lanes are.
+    pub(crate) fn acked(&mut self, item: &AckItem, answer: &Answer) -> bool {
         match answer.status() {
-            Some(Status::Done | Status::UnknownDead) => self.confirmed(item),
+            Some(Status::Done | Status::UnknownDead) => {
+                self.confirmed(item);
+                return true;
+            }
             Some(Status::NotMember) => self.is_stale = true,
             _ => {}
         }
+        false
     }
 
     fn confirmed(&mut self, item: &AckItem) {

@@ -154,6 +154,12 @@ impl Lane {
             self.failing += 1;
         }
         self.open[nth].fail(verdict, now);
+        // One that failed before, and is handed out again, waits for this one if nobody has seen it.
+        for open in self.open.iter_mut().skip(nth + 1) {
+            if open.failure == Some(Stage::Again) && open.turn(Slot::Fresh, Slot::Failed) {
+                open.failure = Some(Stage::Waiting(now));
+            }
+        }
         self.withdraw(true)
     }
 

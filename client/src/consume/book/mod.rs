@@ -79,6 +79,8 @@ pub(crate) struct Book {
     redriven_gone: Vec<(u64, u64)>,
     /// Events that are handed out: in the window.
     open: usize,
+    /// Events that were acknowledged since acknowledgements were last gathered.
+    unsent: usize,
     /// What was acknowledged and then lost with its lane.
     lost_acks: bool,
     /// What was taken away from the application since it last acknowledged up to a sequence.
@@ -123,6 +125,7 @@ impl Book {
             redriven_upto: 0,
             redriven_gone: Vec::new(),
             open: 0,
+            unsent: 0,
             lost_acks: false,
             lost_deliveries: false,
             is_stale: false,
@@ -181,7 +184,7 @@ impl Book {
         if self.waker.is_none() {
             return;
         }
-        let (any, _) = self.tally.look();
+        let any = self.tally.look() > 0;
         if any {
             // A place became free, or a lane goes on.
             self.collect();
@@ -193,7 +196,7 @@ impl Book {
 
     /// Looks for what is done.
     pub(crate) fn collect(&mut self) {
-        self.tally.clear();
+        self.unsent += self.tally.take();
         for lane in &mut self.lanes {
             self.open -= lane.collect();
         }

@@ -7,11 +7,9 @@ use sluice_protocol::seat::NakItem;
 use super::fetched::Next;
 use super::*;
 
-#[path = "../../../../tests/fake/groups.rs"]
-mod group;
-mod model;
+use crate::tests::fake::groups::{GROUP, Group};
 
-use group::{GROUP, Group};
+mod model;
 
 const ME: u64 = 11;
 const OTHER: u64 = 12;
@@ -68,7 +66,9 @@ impl Table {
     }
 
     fn happened(&mut self, products: &[u64]) {
-        products.iter().for_each(|product| drop(self.group.happened(*product)));
+        for product in products {
+            self.group.happened(*product);
+        }
     }
 
     /// A fetch and its reply.
@@ -173,6 +173,23 @@ fn a_failed_delivery_holds_back_its_lane_and_no_other() {
     assert_eq!(again[0].sheet.events[again[0].at].attempts, 1);
     assert!(!first[0].ack(), "the first delivery is over");
     assert!(again[0].ack());
+    assert_eq!(table.sequences(), [2]);
+}
+
+#[test]
+fn what_is_handed_out_again_and_not_seen_waits_for_what_fails_before_it() {
+    let mut table = Table::new();
+    table.happened(&[A, A]);
+    table.fetch();
+    let held = table.take();
+    let now = table.now;
+    assert!(table.book.failed(&held[1].sheet, held[1].at, Verdict::Dropped, now));
+    let again = table.book.take(usize::MAX, now).unwrap();
+    assert!(table.book.failed(&held[0].sheet, held[0].at, Verdict::Dropped, now));
+    assert!(!again.turn(0, Slot::Fresh, Slot::Out));
+    let first = table.take();
+    assert_eq!(first.iter().map(Held::sequence).collect::<Vec<_>>(), [1]);
+    first[0].ack();
     assert_eq!(table.sequences(), [2]);
 }
 
@@ -324,7 +341,9 @@ fn an_acknowledgement_of_another_epoch_that_is_answered_late_is_made_again() {
     let answers: Vec<_> = items.iter().map(|item| table.group.ack(item)).collect();
     table.group.seek(0);
     table.fetch();
-    items.iter().zip(&answers).for_each(|(item, answer)| table.book.acked(item, answer));
+    for (item, answer) in items.iter().zip(&answers) {
+        table.book.acked(item, answer);
+    }
     table.fetch();
     table.ack_round();
     assert_eq!((table.group.cursor(), table.book.is_flushed()), (3, true));

@@ -270,7 +270,7 @@ impl Run {
         self.table.group.leave(OTHER);
         for _ in 0..400 {
             self.fetch(false);
-            self.take(usize::MAX, usize::MAX.min(1_000));
+            self.take(usize::MAX, 1_000);
             while !self.memory.held.is_empty() {
                 self.verdict(0, |_, held| held.ack(), Memory::is_done);
             }
