@@ -79,7 +79,7 @@ impl Errand {
 
 /// What a fetch errand is about.
 enum Fetching {
-    Events(Sent),
+    Events(Box<Sent>),
     Join,
 }
 
@@ -233,7 +233,7 @@ impl Driver {
             book.fetch(is_look, EVENTS_MAX as u32, wait)
         };
         self.told_at = now;
-        self.fetching = Fetching::Events(sent);
+        self.fetching = Fetching::Events(Box::new(sent));
         let wait = Duration::from_millis(u64::from(item.wait_ms()));
         self.fetch.under_way = Some(self.ask(Kind::Fetch, Asked::Fetch(item), wait));
     }

@@ -114,7 +114,7 @@ impl Reader {
         let (mut low, mut high) = (0, total);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.time_from(middle, high, &sequence_of)? {
+            match self.time_from(middle, high, sequence_of)? {
                 Some((at, time)) if time < time_ms => low = at + 1,
                 // What is damaged before it may be what was asked for.
                 _ => high = middle,

@@ -104,11 +104,8 @@ pub fn run(mut reader: Reader, asked: &Asked, metrics: &Metrics) {
 
 /// Files that do not have what was written are told; that something is not here is no fault of theirs.
 fn note(metrics: &Metrics, error: Option<&ReadError>) {
-    match error {
-        Some(error @ (ReadError::Damaged { .. } | ReadError::Io { .. })) => {
-            metrics.event_reads_failed.increment();
-            tracing::error!(%error, "events cannot be read");
-        }
-        _ => {}
+    if let Some(error @ (ReadError::Damaged { .. } | ReadError::Io { .. })) = error {
+        metrics.event_reads_failed.increment();
+        tracing::error!(%error, "events cannot be read");
     }
 }

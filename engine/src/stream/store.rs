@@ -253,7 +253,7 @@ impl Store {
     fn room(&mut self) -> Result<usize, StreamError> {
         let full = HEADER_LEN + self.options.segment_records() * RECORD_LEN;
         let used = |current: &Current| current.len + self.buffer.len() as u64;
-        if !self.current.as_ref().is_some_and(|current| used(current) < full) {
+        if self.current.as_ref().is_none_or(|current| used(current) >= full) {
             self.write()?;
             self.sync()?;
             self.current = Some(Current::make(&self.dir, self.cluster, self.last() + 1)?);
