@@ -89,20 +89,3 @@ impl WatchArgs {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_in_line_is_told_in_one_word() {
-        let at = sluice_client::At { index: 9, time_ms: 1000 };
-        let word = |ahead, cursor| {
-            told(&Position { ahead, eta: None, cursor, at }, 7).json()["outcome"].as_str().unwrap().to_owned()
-        };
-        assert_eq!(
-            (word(0, 7), word(0, 6), word(3, 2)),
-            ("acknowledged".into(), "next".into(), "waiting".into())
-        );
-    }
-}

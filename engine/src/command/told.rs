@@ -213,7 +213,7 @@ fn grouped(number: u64) -> String {
 /// Rows under a head, each column as wide as its widest cell; to the right, as numbers are.
 fn table(name: &str, rows: &[Facts]) -> String {
     let Some(first) = rows.first() else {
-        return format!("no {name}\n");
+        return format!("no {}\n", name.replace('_', " "));
     };
     let head: Vec<String> = first.iter().map(|(name, _)| name.replace('_', " ")).collect();
     let cells = rows.iter().map(|row| row.iter().map(|(_, fact)| cell(fact)).collect());
