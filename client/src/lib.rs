@@ -73,6 +73,7 @@ mod router;
 mod search;
 mod serve;
 mod session;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -102,6 +103,7 @@ pub use sluice_protocol::request::Terms;
 pub use sluice_protocol::{
     ClusterId, FaultCode, NodeId, ProductId, RefusedField, ReservationId, State, Status, UserId,
 };
+pub use tail::{Tail, Tailed};
 pub use trouble::{Tried, Trouble};
 pub use url::{ADDRESSES_MAX, Address, UrlError};
 pub use view::{DeadLetter, Group, Member, Position, Product, Products, Reservation, StreamBounds};

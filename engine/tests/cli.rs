@@ -77,6 +77,33 @@ fn what_parses_and_what_does_not() {
         ("reserve 7 --user 42 --id 00112233445566778899aabbccddeeff0", false),
         ("cancel 1f --reason 3", true),
         ("cancel xyz", false),
+        ("tail", true),
+        (
+            "tail --from 2026-11-27T20:00Z --product 7 --kind reserved,written-off --count 5 --no-follow --json",
+            true,
+        ),
+        ("tail --from yesterday", false),
+        ("tail --kind sold", false),
+        ("group list", true),
+        (
+            "group create orders --start end --kinds confirmed --product 7 --product 8 --attempts 0 --retry 1s",
+            true,
+        ),
+        (
+            "group create orders --session 5s --cancel-dead 3 --required-lag 100 --backlog 1000000 --change",
+            true,
+        ),
+        ("group create", false),
+        ("group seek orders", false),
+        ("group seek orders --to 10m --yes", true),
+        ("group remove orders --yes", true),
+        ("dead list orders --from 5", true),
+        ("dead redrive orders 5 6", true),
+        ("dead drop orders --all", true),
+        ("dead drop orders", false),
+        ("dead drop orders 5 --all", false),
+        ("position orders 1f", true),
+        ("position orders", false),
         ("serve-me", false),
         ("", false),
     ];
@@ -85,7 +112,7 @@ fn what_parses_and_what_does_not() {
         let parsed = Cli::try_parse_from(words);
         assert_eq!(parsed.is_ok(), *parses, "{line}: {:?}", parsed.err().map(|error| error.to_string()));
     }
-    for command in ["confirm", "cancel", "resolve", "show"] {
+    for command in ["confirm", "cancel", "resolve", "show", "watch"] {
         assert!(Cli::try_parse_from(["sluice", command, id]).is_ok(), "{command}");
         assert!(Cli::try_parse_from(["sluice", command]).is_err(), "{command}");
     }

@@ -5,30 +5,38 @@
 //! anything; commands ask the node, the client crate or the configuration.
 
 mod check_config;
+mod dead;
 pub mod demo;
 pub mod exit;
 mod found;
+mod group;
 mod node;
 mod output;
+mod position;
 mod product;
 mod remote;
 mod reservation;
 mod serve;
 mod status;
+mod tail;
 pub mod time;
 mod told;
 
 use clap::{Parser, Subcommand};
 
 pub use check_config::CheckConfigArgs;
+pub use dead::DeadCommand;
 pub use demo::DemoArgs;
 pub use exit::Exit;
 pub use found::{InitArgs, JoinArgs};
+pub use group::GroupCommand;
 pub use node::NodeCommand;
+pub use position::{PositionArgs, WatchArgs};
 pub use product::ProductCommand;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
 pub use serve::ServeArgs;
 pub use status::StatusArgs;
+pub use tail::TailArgs;
 
 /// Sluice, the stock engine of flash sales: never one too many, never one too few.
 #[derive(Debug, Parser)]
@@ -69,6 +77,18 @@ pub enum Command {
     Resolve(ResolveArgs),
     /// Show a reservation
     Show(ShowArgs),
+    /// Tell where a reservation stands, and each change until it has ended
+    Watch(WatchArgs),
+    /// Tell how many events a consumer group takes before a reservation's
+    Position(PositionArgs),
+    /// Print events as they are committed
+    Tail(TailArgs),
+    /// List, show, create, move and remove consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// List dead letters of a consumer group, deliver them again, or forget them
+    #[command(subcommand)]
+    Dead(DeadCommand),
 }
 
 impl Cli {
@@ -88,6 +108,11 @@ impl Cli {
             Command::Cancel(args) => args.run(),
             Command::Resolve(args) => args.run(),
             Command::Show(args) => args.run(),
+            Command::Watch(args) => args.run(),
+            Command::Position(args) => args.run(),
+            Command::Tail(args) => args.run(),
+            Command::Group(command) => command.run(),
+            Command::Dead(command) => command.run(),
         }
     }
 }

@@ -52,6 +52,19 @@ pub(super) fn finish(result: Result<Told, Failure>, as_json: bool) -> Exit {
     }
 }
 
+/// Writes to standard output in the midst of a command. `false`: whoever read it has seen enough.
+pub(super) fn try_print(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
+            let message = format!("cannot write to standard output: {error}");
+            Err(Failure::new(Exit::Internal, "internal", message))
+        }
+    }
+}
+
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error; a full disk is.
 pub(super) fn print(text: &str, exit: Exit) -> Exit {
     let mut out = io::stdout().lock();

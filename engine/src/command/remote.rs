@@ -23,7 +23,7 @@ pub(super) struct RemoteArgs {
     /// How long to try, retries included: 1ms to 60s
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_span)]
     deadline: Duration,
-    /// Print one JSON object
+    /// Print one JSON object; where lines are printed, one for each
     #[arg(long)]
     json: bool,
 }
@@ -34,7 +34,17 @@ impl RemoteArgs {
         output::finish(self.told(ask), self.json)
     }
 
-    fn told(&self, ask: impl AsyncFnOnce(Client) -> Result<Told, Failure>) -> Result<Told, Failure> {
+    /// The same for a command that tells line by line, and returns how it ended.
+    pub(super) fn run_lines(&self, ask: impl AsyncFnOnce(Client) -> Result<Exit, Failure>) -> Exit {
+        self.told(ask).unwrap_or_else(|failure| output::finish(Err(failure), self.json))
+    }
+
+    /// Whether programs read what is told.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    fn told<T>(&self, ask: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -95,7 +105,7 @@ mod tests {
     fn a_url_that_is_none_is_a_mistake_of_the_command_line() {
         let args =
             RemoteArgs { server: "localhost:7400".to_owned(), deadline: Duration::from_secs(1), json: true };
-        let failure = args.told(async |_| panic!("there is nobody to ask")).unwrap_err();
+        let failure = args.told::<Told>(async |_| panic!("there is nobody to ask")).unwrap_err();
         assert_eq!(failure.json()["exit"], 2);
     }
 
@@ -108,7 +118,7 @@ mod tests {
             deadline: Duration::from_millis(50),
             json: true,
         };
-        let failure = args.told(async |_| panic!("there is nobody to ask")).unwrap_err();
+        let failure = args.told::<Told>(async |_| panic!("there is nobody to ask")).unwrap_err();
         assert_eq!((&failure.json()["exit"], &failure.json()["error"]), (&3.into(), &"disconnected".into()));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Deliberately not here: many at once; that is what the client crate is for.
 
+use std::time::Duration;
+
 use clap::Args;
 use sluice_client::{
     CancelOutcome, ConfirmOutcome, Ended, ProductId, Reservation, ReservationId, Reserve, ReserveOutcome,
@@ -9,7 +11,9 @@ use sluice_client::{
 };
 
 use super::exit::Exit;
+use super::output::Failure;
 use super::remote::RemoteArgs;
+use super::time::Span;
 use super::told::Fact::{Flag, Number, Text, Time, Units};
 use super::told::{Told, insufficient, invalid, name_of, unforeseen};
 
@@ -36,8 +40,26 @@ impl ReserveArgs {
         let order = Reserve::new(self.product, self.user, self.quantity);
         // Whether an id from the command line was sent before, only its owner knows; "perhaps" is always right.
         let order = self.id.map_or(order, |id| order.id(id));
-        self.remote.run(async |client| Ok(reserve_told(&order, &client.reserve_with(order).await?)))
+        self.remote.run(async |client| match client.reserve_with(order).await? {
+            ReserveOutcome::Queueing { id, place, eta } => Err(queueing(id, place, eta)),
+            outcome => Ok(reserve_told(&order, &outcome)),
+        })
     }
+}
+
+/// Nothing was done and nothing is settled, so it is no refusal.
+fn queueing(id: ReservationId, place: u64, eta: Option<Duration>) -> Failure {
+    let eta_ms = eta.map(|eta| u64::try_from(eta.as_millis()).unwrap_or(u64::MAX));
+    let when = eta_ms.map_or_else(String::new, |ms| format!(", in about {}", Span { ms }));
+    let message = format!(
+        "the order systems are too far behind: nothing was done. This would be number {place} in line{when}; ask again \
+         then, with --id {id}"
+    );
+    Failure::new(Exit::Unavailable, "queueing", message)
+        .fact("id", id.to_string())
+        .fact("place", place)
+        .fact("eta_ms", eta_ms)
+        .fact("retryable", true)
 }
 
 fn reserve_told(order: &Reserve, outcome: &ReserveOutcome) -> Told {
@@ -221,7 +243,7 @@ impl ShowArgs {
     }
 }
 
-fn show_told(reservation: &Reservation) -> Told {
+pub(super) fn show_told(reservation: &Reservation) -> Told {
     Told::yes("reservation")
         .fact("id", Text(reservation.id.to_string()))
         .fact("state", Text(name_of(reservation.state)))
@@ -296,6 +318,17 @@ mod tests {
             assert_eq!(told.json()["id"], format!("{:032x}", 1));
             assert_eq!(told.json()["index"], 9);
         }
+    }
+
+    #[test]
+    fn whoever_has_to_queue_was_not_refused() {
+        let json = queueing(ReservationId(1), 57, Some(Duration::from_secs(120))).json();
+        assert_eq!(
+            (&json["error"], &json["exit"], &json["place"]),
+            (&"queueing".into(), &3.into(), &57.into())
+        );
+        assert_eq!(json["eta_ms"], 120_000);
+        assert!(json["message"].as_str().unwrap().contains("number 57 in line, in about 2m 0s"), "{json}");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! leap seconds, which Unix time does not have either.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sluice_client::Start;
 
 use crate::config::Value;
 
@@ -81,6 +83,28 @@ pub(super) fn parse_when(text: &str) -> Result<When, String> {
     utc(text).map(When::At).ok_or_else(|| {
         "expected never, a span from now such as +10m, or a time such as 2026-11-27T20:00:00Z or \
          2026-11-28T04:00:00+08:00"
+            .to_owned()
+    })
+}
+
+/// Reads a place in the stream of events: `beginning`, `end`, a sequence, a time, or a span that it lies back.
+pub(super) fn parse_start(text: &str) -> Result<Start, String> {
+    match text {
+        "beginning" => return Ok(Start::Beginning),
+        "end" => return Ok(Start::End),
+        _ => {}
+    }
+    if let Ok(sequence) = text.parse::<u64>() {
+        // The first one that is wanted.
+        return Ok(Start::After(sequence.saturating_sub(1)));
+    }
+    if let Some(span) = Value::parse_span(text) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        return Ok(Start::At(now.saturating_sub(span).as_millis() as u64));
+    }
+    utc(text).map(Start::At).ok_or_else(|| {
+        "expected beginning, end, a sequence such as 1200, a time such as 2026-11-27T20:00:00Z, or how long ago, \
+         such as 10m"
             .to_owned()
     })
 }
@@ -210,6 +234,16 @@ mod tests {
         assert_eq!(utc("2026-11-27T12:00:00.5Z"), Some(noon + 500));
         assert_eq!(parse_when("never").unwrap().ms(5), 0);
         assert_eq!(parse_when("+10m").unwrap().ms(5), 600_005);
+    }
+
+    #[test]
+    fn places_in_the_stream() {
+        assert_eq!(parse_start("beginning"), Ok(Start::Beginning));
+        assert_eq!(parse_start("end"), Ok(Start::End));
+        assert_eq!((parse_start("0"), parse_start("17")), (Ok(Start::After(0)), Ok(Start::After(16))));
+        assert_eq!(parse_start("1970-01-02T00:00Z"), Ok(Start::At(MS_PER_DAY)));
+        assert!(matches!(parse_start("10m"), Ok(Start::At(ms)) if ms > MS_PER_DAY));
+        assert!(parse_start("yesterday").is_err() && parse_start("-3").is_err());
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Told {
         self
     }
 
-    /// Adds a list under a name: things that have the same facts.
+    /// Adds a list under a name: things that have the same facts. It is told behind the facts, if there are any.
     #[must_use]
     pub(super) fn list(mut self, name: &'static str, rows: Vec<Facts>) -> Self {
         self.rows = Some((name, rows));
@@ -110,7 +110,7 @@ impl Told {
     /// Lines for people.
     pub(super) fn text(&self) -> String {
         let now_ms = self.at.map(|at| at.time_ms);
-        if let Some((name, rows)) = &self.rows {
+        if let Some((name, rows)) = self.rows.as_ref().filter(|_| self.facts.is_empty()) {
             return table(name, rows);
         }
         let mut text = format!("{}\n", self.outcome.replace('_', " "));
@@ -118,6 +118,9 @@ impl Told {
         for (name, fact) in &self.facts {
             let label = name.replace('_', " ");
             writeln!(text, "  {label:width$}  {}", say(fact, now_ms)).expect("a string takes any text");
+        }
+        if let Some((name, rows)) = &self.rows {
+            write!(text, "\n{}", table(name, rows)).expect("a string takes any text");
         }
         text
     }
@@ -210,7 +213,7 @@ fn grouped(number: u64) -> String {
 /// Rows under a head, each column as wide as its widest cell; to the right, as numbers are.
 fn table(name: &str, rows: &[Facts]) -> String {
     let Some(first) = rows.first() else {
-        return format!("no {name}\n");
+        return format!("no {}\n", name.replace('_', " "));
     };
     let head: Vec<String> = first.iter().map(|(name, _)| name.replace('_', " ")).collect();
     let cells = rows.iter().map(|row| row.iter().map(|(_, fact)| cell(fact)).collect());
