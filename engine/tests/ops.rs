@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sluice_engine::config::{Config, ConfigArgs};
 use sluice_engine::ops::cells::Totals;
+use sluice_engine::ops::groups::GroupStats;
 use sluice_engine::ops::labels::{Doubt, Queue, Role};
 use sluice_engine::ops::metrics::Identity;
 use sluice_engine::ops::server::{OpsError, OpsServer};
@@ -69,6 +70,35 @@ fn live_and_ready_are_two_questions() {
     port.health.poison("fdatasync failed");
     let (status, body) = port.json("/healthz");
     assert_eq!((status, &body["reason"]), (503, &"fdatasync failed".into()));
+}
+
+#[test]
+fn consumer_groups_have_series_of_their_own() {
+    let port = Port::open(&[]);
+    let group = |name: &str, late| GroupStats {
+        group: name.to_owned(),
+        lag: 12,
+        oldest_seconds: 0.5,
+        late,
+        ..GroupStats::default()
+    };
+    port.metrics.groups.set(vec![group("orders", false), group("search", true)]);
+    let text = port.get("/metrics").1;
+    for line in [
+        "sluice_group_lag_events{group=\"orders\"} 12",
+        "sluice_group_oldest_seconds{group=\"orders\"} 0.5",
+        "sluice_group_late{group=\"orders\"} 0",
+        "sluice_group_late{group=\"search\"} 1",
+    ] {
+        assert!(
+            text.lines().any(|found| found.strip_suffix(".0").unwrap_or(found) == line),
+            "{line} in {text}"
+        );
+    }
+    let stats = port.json("/stats").1;
+    assert_eq!((&stats["groups"][1]["group"], &stats["groups"][1]["late"]), (&"search".into(), &true.into()));
+    port.metrics.groups.set(Vec::new());
+    assert!(!port.get("/metrics").1.contains("group="));
 }
 
 #[test]

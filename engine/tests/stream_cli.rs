@@ -6,6 +6,8 @@
 mod rig;
 
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_client::{Client, Consumed};
@@ -13,6 +15,9 @@ use sluice_engine::testing::Server;
 
 use self::rig::command::{Told, sluice, sluice_says};
 use self::rig::run;
+
+/// How often a status is asked for that is to change.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A server, and the command line that talks to it.
 struct Shop(Server);
@@ -199,4 +204,45 @@ fn a_watch_ends_as_the_reservation_does() {
         let (exit, lines) = shop.lines(&format!("watch {id}"));
         assert_eq!((exit, each(&lines, "state")), (code, vec![&json!(state)]));
     }
+}
+
+#[test]
+fn a_group_that_is_late_is_told_until_it_has_caught_up() {
+    let shop = Shop(Server::start_with(|config| config.with("stream.alarm_age", "1s")));
+    let ops = shop.0.ops_address().to_string();
+    let late = || {
+        let groups = sluice(&["status", "--ops", &ops]).json["groups"].clone();
+        (groups[0]["group"].clone(), groups[0]["lag"].clone(), groups[0]["late"].clone())
+    };
+    let until = |wanted: (Value, Value, Value)| {
+        while late() != wanted {
+            thread::sleep(POLL);
+        }
+    };
+    assert_eq!(shop.told("product put 7 --stock 10").code, 0);
+    assert_eq!(shop.told("group create orders").code, 0);
+    until((json!("orders"), json!(2), json!(true)));
+    let said = sluice_says(&["status", "--ops", &ops]).1;
+    assert!(said.contains("1, LATE: orders"), "{said}");
+    assert_eq!(shop.told("group seek orders --to end --yes").code, 0);
+    until((json!("orders"), json!(0), json!(false)));
+}
+
+#[test]
+fn whoever_has_to_queue_hears_his_place() {
+    let shop = Shop::new();
+    assert_eq!(shop.told("product put 7 --stock 10").code, 0);
+    assert_eq!(shop.told("group create orders --start end --required-lag 2").code, 0);
+    // Told apart from a refusal: nothing was done, and nothing is settled.
+    let queued = loop {
+        let told = shop.told("reserve 7 --user 42");
+        if told.code != 0 {
+            break told;
+        }
+    };
+    assert_eq!(queued.short(), (3, "queueing"));
+    assert!(queued.json["place"].as_u64().unwrap() > 0, "{queued:?}");
+    assert_eq!(shop.told("group seek orders --to end --yes").code, 0);
+    let id = queued.json["id"].as_str().unwrap();
+    assert_eq!(shop.told(&format!("reserve 7 --user 42 --id {id}")).short(), (0, "reserved"));
 }

@@ -10,7 +10,7 @@ mod rig;
 use sluice_engine::audit::Promise;
 
 use self::rig::taker::{Taker, agrees_with_books, in_files};
-use self::rig::{ClusterRig, run, seed};
+use self::rig::{ClusterRig, run, seed, snapshots_in};
 
 /// Leaders that are killed.
 const CYCLES: u64 = 12;
@@ -66,5 +66,42 @@ fn a_consumer_has_each_committed_change_whichever_node_leads() {
         }
         assert!(whole > 0, "no node has all events");
         eprintln!("{last} events, {repeated} delivered again, {CYCLES} kills; {whole} nodes have all");
+    });
+}
+
+#[test]
+fn a_leader_that_never_had_some_events_skips_none_of_them() {
+    run(async {
+        let mut rig = ClusterRig::start(seed(), &FLAGS).await;
+        let load = rig.under_load(&PRODUCTS).await;
+        let away = rig.cluster.ids().find(|id| *id != 1).unwrap();
+        rig.kill(away);
+        let had = rig.seen_by(1, "a commit index", |_| true).await.commit;
+        let data = rig.cluster.node(1).launch().data.clone();
+        // The log goes back to the older of two snapshots.
+        while snapshots_in(&data).into_iter().min().unwrap() <= had {
+            let answers = load.crowd.answers(ANSWERS_MAX as usize);
+            rig.wait("answers of two nodes", answers).await;
+        }
+        let before = rig.said(away).len();
+        rig.start_again(away).await;
+        let missing = || rig.said(away)[before..].contains("events are missing on this node").then_some(());
+        rig.until("a node that misses events", missing).await;
+        rig.caught_up().await;
+        rig.transfer(away).await;
+
+        let taker = Taker::start(rig.client().await.consume("orders")).await;
+        let answers = load.crowd.answers(ANSWERS_MAX as usize);
+        rig.wait("answers of a leader that misses events", answers).await;
+        // It may have had the events from others meanwhile, or say that it is busy: but not that nobody has them.
+        assert_eq!((taker.gaps(), taker.is_dense()), (Vec::new(), true), "{}", rig.words());
+        rig.transfer(1).await;
+        let account = rig.wait("everybody to be answered", load.finish()).await;
+        let client = rig.client().await;
+        let (books, last) = rig.quiet_books(&client, &account).await;
+        rig.wait("the consumer to have everything", taker.has_upto(last)).await;
+        assert_eq!(taker.gaps(), Vec::new());
+        agrees_with_books(&taker.stop().await, last, &books);
+        eprintln!("{last} events");
     });
 }

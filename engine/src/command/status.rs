@@ -10,9 +10,10 @@ use serde_json::json;
 use super::exit::Exit;
 use super::output::{self, Failure};
 use super::time::{Span, parse_span};
-use super::told::Fact::{Number, Text, Units};
-use super::told::Told;
+use super::told::Fact::{Flag, Number, Text, Units};
+use super::told::{Facts, Told};
 use crate::ops::fetch;
+use crate::ops::groups::GroupStats;
 use crate::ops::members::{Member, MemberProgress};
 use crate::ops::stats::{Quantiles, ReplicationStats, Stats};
 
@@ -75,7 +76,7 @@ fn told(stats: &Stats) -> Told {
         "" => node.condition.clone(),
         reason => format!("{}: {reason}", node.condition),
     };
-    Told::yes("node")
+    let told = Told::yes("node")
         .fact("node", Number(node.node))
         .fact("cluster", Text(node.cluster.clone()))
         .fact("version", Text(node.version.clone()))
@@ -111,9 +112,37 @@ fn told(stats: &Stats) -> Told {
             )),
         )
         .fact("snapshot", Text(format!("up to entry {}", log.snapshot_index)))
+        .fact("groups", Text(groups(&stats.groups)))
         .fact("read_rounds", Text(times(&stats.replication.read_rounds)))
         .fact("replicas", Text(replicas(stats)))
-        .fact("digests", Text(digests(&stats.replication)))
+        .fact("digests", Text(digests(&stats.replication)));
+    match &stats.groups[..] {
+        [] => told,
+        groups => told.list("groups", groups.iter().map(group).collect()),
+    }
+}
+
+/// How many groups there are, and which are too far behind.
+fn groups(groups: &[GroupStats]) -> String {
+    let late = groups.iter().filter(|group| group.late).map(|group| group.group.as_str());
+    match (groups.len(), late.collect::<Vec<_>>()) {
+        (0, _) => "none, or another node leads".to_owned(),
+        (count, late) if late.is_empty() => format!("{count}, none late"),
+        (count, late) => format!("{count}, LATE: {}; see what holds them up", late.join(", ")),
+    }
+}
+
+fn group(group: &GroupStats) -> Facts {
+    vec![
+        ("group", Text(group.group.clone())),
+        ("lag", Number(group.lag)),
+        ("oldest", Text(behind(group.oldest_seconds).to_string())),
+        ("rate", Text(format!("{:.1}/s", group.acknowledged_per_second))),
+        ("members", Number(group.members)),
+        ("failed", Number(group.failed)),
+        ("dead_letters", Number(group.dead_letters)),
+        ("late", Flag(group.late)),
+    ]
 }
 
 /// Each other member, and how far it is.

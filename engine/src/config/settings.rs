@@ -173,6 +173,8 @@ sections! {
         retain: Duration = "stream-retain", "24h", Kind::span(MINUTE, 365 * DAY);
         /// Bytes of events that are kept; beyond it the oldest go sooner, unless somebody still needs them.
         retain_bytes: u64 = "stream-retain-bytes", "16GiB", Kind::size(STREAM_RETAIN_MIN, 1024 * TIB);
+        /// A consumer group whose oldest unacknowledged event is older than this is shown as late.
+        alarm_age: Duration = "stream-alarm-age", "10s", Kind::span(SECOND, DAY);
     }
 
     /// The HTTP port for operators.

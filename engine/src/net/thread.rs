@@ -268,6 +268,7 @@ impl NetThread {
         metrics.gate_doubts.of(Doubt::Refused).add(now.refused - before.refused);
         metrics.gate_doubts.of(Doubt::Parked).add(now.doubted - before.doubted);
         metrics.gate_doubts.of(Doubt::Suspected).add(now.suspected - before.suspected);
+        metrics.events_delivered.add(now.delivered - before.delivered);
         metrics.parked.shift(now.parked as i64 - before.parked as i64);
         self.count_room();
     }

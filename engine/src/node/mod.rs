@@ -173,9 +173,10 @@ impl Node {
         let with = Arc::clone(&shared);
         let snapshots = spawn("snapshots", &data_dir, move || snapshots::run(&with, files, &to_do))?;
         let pace = peers::Pace::new(config.peers.snapshot_rate, CHUNK_LEN as u64);
+        let alarm_ms = config.stream.alarm_age.as_millis() as u64;
         let with = Arc::clone(&shared);
         let replica = spawn("replica", &data_dir, move || {
-            Turn::new(&with, replica, &orders, &room, Talk::new(&with, peers, pace)).run();
+            Turn::new(&with, replica, &orders, &room, Talk::new(&with, peers, pace), alarm_ms).run();
         })?;
         let facts = Facts {
             cluster: identity.0,

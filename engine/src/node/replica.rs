@@ -15,6 +15,7 @@ use super::snapshots::{Order, PARTS_MAX};
 use super::talk::Talk;
 use crate::failpoint::{self, Point};
 use crate::ops::cells::Totals;
+use crate::ops::groups::GroupWatch;
 use crate::ops::health::Condition;
 use crate::ops::labels::{Queue, Role};
 
@@ -41,6 +42,7 @@ pub(super) struct Turn<'a> {
     returned: Vec<bool>,
     room: &'a Room,
     talk: Talk<'a>,
+    groups: GroupWatch,
     /// Whether this node was open when that was last told, and who led.
     told: (bool, u64),
     /// Whether there was room on the disk for more.
@@ -81,6 +83,7 @@ impl<'a> Turn<'a> {
         orders: &'a SyncSender<Order>,
         room: &'a Room,
         talk: Talk<'a>,
+        alarm_ms: u64,
     ) -> Self {
         Self {
             shared,
@@ -92,6 +95,7 @@ impl<'a> Turn<'a> {
             returned: vec![false; shared.nets.len()],
             room,
             talk,
+            groups: GroupWatch::new(alarm_ms),
             told: (false, 0),
             had_room: true,
         }
@@ -298,6 +302,7 @@ impl<'a> Turn<'a> {
             held: totals.held,
             sold: totals.sold,
         });
+        self.survey_groups(now.wall_ms.max(status.ledger_ms));
         self.room.look(shared);
         // Another may have room: who leads without any sells nothing. Once only, since there may be nobody who has.
         let has_room = shared.board.is_admitting();
@@ -306,6 +311,13 @@ impl<'a> Turn<'a> {
         }
         self.talk.survey(&self.replica);
         self.tell_health();
+    }
+
+    /// Looks at the consumer groups, if this node leads.
+    fn survey_groups(&mut self, now_ms: u64) {
+        let stream = &self.shared.board.stream;
+        let groups = if self.replica.is_open() { stream.survey() } else { Vec::new() };
+        self.shared.metrics.groups.set(self.groups.look(&groups, stream.tail.last(), now_ms));
     }
 
     /// Tells who leads, if that is news.

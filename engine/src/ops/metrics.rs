@@ -14,6 +14,7 @@ use super::cells::{
     AnswerCounts, Counter, Counters, Gauge, Gauges, MillisGauge, RoleCell, Totals, TotalsCell,
 };
 use super::export::export;
+use super::groups::GroupsCell;
 use super::histogram::{Durations, Sizes};
 use super::labels::{Doubt, Queue};
 use super::members::MembersCell;
@@ -32,6 +33,8 @@ macro_rules! metrics {
             pub rates: RateCell,
             /// The members of the cluster.
             pub members: MembersCell,
+            /// Consumer groups, if this node leads.
+            pub groups: GroupsCell,
             $($(#[doc = $help])+ pub $field: $cell,)*
         }
 
@@ -130,6 +133,8 @@ metrics! {
     event_writes: Counter = "sluice_events_writes",
     /// Time that one sync of events took.
     event_fsync_duration: Durations = "sluice_events_fsync_duration_seconds",
+    /// Events delivered to consumers, and to those who only look; redelivered ones count again.
+    events_delivered: Counter = "sluice_events_delivered",
     /// Requests to read events from files.
     event_reads: Counter = "sluice_events_reads",
     /// Of these, those that failed because a file is damaged or cannot be read.
@@ -209,6 +214,7 @@ impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         self.encode_declared(&mut encoder)?;
         self.members.encode(&mut encoder)?;
+        self.groups.encode(&mut encoder)?;
         let totals = self.totals.get();
         for (name, help, read) in TOTALS {
             export(&mut encoder, name, help, &read(&totals))?;

@@ -5,7 +5,7 @@
 //! - [`cells`]: the atomics they are made of
 //! - [`histogram`]: distributions without a lock
 //! - [`labels`]: the fixed sets of label values
-//! - [`rates`]: answers a second, for people
+//! - [`rates`]: answers a second, for people; [`groups`]: consumer groups
 //! - [`health`]: alive, ready, and why not
 //! - [`server`]: the HTTP port, each connection `bounded`
 //! - [`stats`]: a node at a glance, as JSON
@@ -19,6 +19,7 @@ mod bounded;
 pub mod cells;
 mod export;
 pub mod fetch;
+pub mod groups;
 pub mod health;
 pub mod histogram;
 pub mod labels;

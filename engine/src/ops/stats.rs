@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::Status;
 
 use super::cells::{ANSWERED_KINDS, AnswerCounts};
+use super::groups::GroupStats;
 use super::health::Health;
 use super::histogram::{Durations, Sizes};
 use super::labels::{Label, Queue, snake_case};
@@ -38,6 +39,8 @@ pub struct Stats {
     pub log: LogStats,
     /// The files of the event stream.
     pub events: EventStats,
+    /// Consumer groups; none unless it leads.
+    pub groups: Vec<GroupStats>,
     /// The members of its cluster, as it sees them.
     pub cluster: Cluster,
     /// What replicas do for each other.
@@ -205,6 +208,8 @@ pub struct EventStats {
     pub writes: u64,
     /// One sync of them.
     pub syncs: Quantiles,
+    /// Events delivered since the start.
+    pub delivered: u64,
     /// Requests to read them from files.
     pub reads: u64,
     /// Of these, those that failed because of a file.
@@ -264,6 +269,7 @@ impl Stats {
                 snapshot_index: metrics.snapshot_index.get(),
             },
             events: events(metrics),
+            groups: metrics.groups.get(),
             cluster: metrics.members.get(),
             replication: ReplicationStats {
                 apply_lag: metrics.apply_lag.get(),
@@ -288,6 +294,7 @@ fn events(metrics: &Metrics) -> EventStats {
         bytes: metrics.event_bytes.get(),
         writes: metrics.event_writes.get(),
         syncs: quantiles(&metrics.event_fsync_duration),
+        delivered: metrics.events_delivered.get(),
         reads: metrics.event_reads.get(),
         reads_failed: metrics.event_reads_failed.get(),
     }

@@ -73,6 +73,11 @@ impl Taker {
         self.kept.gaps.borrow().clone()
     }
 
+    /// Whether it has all from the first on, up to wherever it is.
+    pub fn is_dense(&self) -> bool {
+        self.kept.taken.borrow().keys().copied().eq(1..=self.last())
+    }
+
     /// The last sequence it has.
     pub fn last(&self) -> u64 {
         self.kept.taken.borrow().last_key_value().map_or(0, |(last, _)| *last)
@@ -82,13 +87,6 @@ impl Taker {
     pub async fn stop(self) -> Taken {
         self.kept.stopping.notify_one();
         self.task.await.unwrap();
-        self.kept.taken.take()
-    }
-
-    /// As if its process died: nothing more is acknowledged, and nobody is told. What it has stays.
-    pub async fn die(self) -> Taken {
-        self.task.abort();
-        let _ = self.task.await;
         self.kept.taken.take()
     }
 }

@@ -92,15 +92,23 @@ impl Stream {
         }
     }
 
+    /// All groups, completed by what only the leader knows.
+    pub fn survey(&self) -> Vec<GroupView> {
+        self.groups().iter().map(|group| self.measured(group.view())).collect()
+    }
+
     /// Completes what the ledger tells of a group by what only the leader knows: how old its oldest open event is, and how
     /// fast it goes.
     pub(crate) fn measure(&self, record: GroupRecord) -> GroupRecord {
-        let view = GroupView::from(record);
+        self.measured(record.into()).into()
+    }
+
+    fn measured(&self, view: GroupView) -> GroupView {
         let oldest = self.tail.from(view.cursor + 1, 1).unwrap_or_default();
         let oldest_ms = oldest
             .first()
             .and_then(|block| block.from(view.cursor + 1).first())
             .map_or(0, EventRecord::time_ms);
-        GroupView { oldest_ms, rate_milli: self.rates.milli(view.group), ..view }.into()
+        GroupView { oldest_ms, rate_milli: self.rates.milli(view.group), ..view }
     }
 }
