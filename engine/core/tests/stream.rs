@@ -235,7 +235,6 @@ fn what_memory_does_not_have_is_read_from_files() {
     let mut node = node.crash();
     let last = node.replica.ledger().sequence();
     member.after = 5;
-    node.board.stream.tail.keep_from(1);
     let frame = node.send(Kind::Fetch, Ask::Fetch(&member.item()));
     node.settle();
     let told = node.reply(frame);
