@@ -2,7 +2,8 @@
 //! a panic.
 //!
 //! Relies on: [`seal`] to make frames that are sound but for one thing. Deliberately not here: what a
-//! connection refuses although the bytes are sound (order of frames, versions); right bytes, see `golden.rs`.
+//! connection refuses although the bytes are sound (order of frames, versions); right bytes, see `golden.rs`; the items of
+//! consumers, see `malformed/stream.rs`.
 
 use proptest::prelude::*;
 use sluice_protocol::handshake::{FAULT_BODY_MAX, Fault, HELLO_BODY_MAX, Hello, WELCOME_BODY_MAX, Welcome};
@@ -16,6 +17,9 @@ use sluice_protocol::request::{
 };
 use sluice_protocol::response::{self, Answer, ProductReply, ReservationReply};
 use sluice_protocol::{DecodeError, FaultCode, ReservationId, Status};
+
+#[path = "malformed/stream.rs"]
+mod stream;
 
 const LENGTH_AT: usize = 4;
 const KIND_AT: usize = 8;
@@ -69,10 +73,7 @@ fn read(kind: Kind, body: &[u8]) -> Result<(), DecodeError> {
             response::items::<ProductReply>(body).expect("the length was checked");
             Ok(())
         }
-        _ => {
-            response::items::<Answer>(body).expect("the length was checked");
-            Ok(())
-        }
+        _ => stream::read(kind, body),
     }
 }
 
@@ -232,23 +233,25 @@ fn a_frame_split_at_any_byte_is_awaited() {
     assert_eq!(check(&two[frame.len()..]).unwrap().unwrap().kind, Kind::Ping);
 }
 
+/// A row that ends within an item is refused, wherever it ends.
+fn refuses_what_is_cut<T: Item>() {
+    let len = size_of::<T>();
+    let row = vec![0; 2 * len];
+    for cut in (1..2 * len).filter(|cut| cut % len != 0) {
+        let expected = DecodeError::BadLength { got: cut as u32, expected: (cut / len * len) as u32 };
+        assert_eq!(request::items::<T>(&row[..cut]).err(), Some(expected));
+    }
+    assert_eq!(request::items::<T>(&row).map(<[T]>::len), Ok(2));
+}
+
 #[test]
 fn truncated_rows_are_refused() {
-    fn refuses<T: Item>() {
-        let len = size_of::<T>();
-        let row = vec![0; 2 * len];
-        for cut in (1..2 * len).filter(|cut| cut % len != 0) {
-            let expected = DecodeError::BadLength { got: cut as u32, expected: (cut / len * len) as u32 };
-            assert_eq!(request::items::<T>(&row[..cut]).err(), Some(expected));
-        }
-        assert_eq!(request::items::<T>(&row).map(<[T]>::len), Ok(2));
-    }
-    refuses::<ReserveItem>();
-    refuses::<IdItem>();
-    refuses::<ProductItem>();
-    refuses::<PutProductItem>();
-    refuses::<StockItem>();
-    refuses::<ListItem>();
+    refuses_what_is_cut::<ReserveItem>();
+    refuses_what_is_cut::<IdItem>();
+    refuses_what_is_cut::<ProductItem>();
+    refuses_what_is_cut::<PutProductItem>();
+    refuses_what_is_cut::<StockItem>();
+    refuses_what_is_cut::<ListItem>();
     assert!(response::items::<Answer>(&[0; 47]).is_none());
     assert!(response::items::<ReservationReply>(&[0; 113]).is_none());
     assert!(response::items::<ProductReply>(&[0; 127]).is_none());
