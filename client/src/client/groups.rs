@@ -72,8 +72,9 @@ impl Client {
         self.change_group(Kind::RemoveGroup, &Asked::Group(GroupItem::new(group_name(name)?))).await
     }
 
-    /// Moves the cursor of a group, back or forth: `after` is the last sequence that it does not want. What its members
-    /// have in hand is fenced, as far as they have to begin before it.
+    /// Moves the cursor of a group, back or forth: `after` is the last sequence that it does not want. Members that are at
+    /// work begin there. What they have in hand in that moment and have not acknowledged may count as delivered behind
+    /// it; where that matters, move a group that has no members.
     ///
     /// # Errors
     /// As [`Client::put_group`].

@@ -119,3 +119,33 @@ impl Sheet {
         self.slots[at].compare_exchange(from as u8, to as u8, won, lost).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the task was woken since this was last asked.
+    async fn was_woken(tally: &Tally) -> bool {
+        tokio::select! {
+            biased;
+            () = tally.driver.notified() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_acknowledgement_wakes_and_many_do_and_those_between_do_not() {
+        let tally = Tally::new(4);
+        let mut woken = Vec::new();
+        for _ in 0..6 {
+            tally.acked(1);
+            woken.push(was_woken(&tally).await);
+        }
+        assert_eq!(woken, [true, false, false, true, false, false]);
+        assert_eq!(tally.take(), 6);
+        tally.acked(0);
+        assert!(!was_woken(&tally).await);
+        tally.acked(9);
+        assert!(was_woken(&tally).await);
+    }
+}

@@ -342,13 +342,15 @@ async fn an_outage_is_told_once_a_session_has_passed_and_the_consumer_goes_on_be
     let cluster = Cluster::new();
     let client = connect(&cluster).await;
     let mut consumer = consume(&client).open().await.unwrap();
-    (1..=3).for_each(|id| cluster.node(id).way(Way::Mute));
-    let told = consumer.next().await.unwrap().unwrap_err();
-    assert!(matches!(told, ConsumeError::Call(_)) && told.is_passing(), "{told:?}");
-    nothing(&mut consumer).await;
-    (1..=3).for_each(|id| cluster.node(id).way(Way::Proper));
-    happened(&cluster, [1]);
-    assert_eq!(work(&mut consumer, 1).await, [1]);
+    for sequence in 1..=2 {
+        (1..=3).for_each(|id| cluster.node(id).way(Way::Mute));
+        let told = consumer.next().await.unwrap().unwrap_err();
+        assert!(matches!(told, ConsumeError::Call(_)) && told.is_passing(), "{told:?}");
+        nothing(&mut consumer).await;
+        (1..=3).for_each(|id| cluster.node(id).way(Way::Proper));
+        happened(&cluster, [1]);
+        assert_eq!(work(&mut consumer, 1).await, [sequence]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

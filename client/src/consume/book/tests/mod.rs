@@ -390,6 +390,29 @@ fn a_redriven_letter_that_is_done_is_not_delivered_again_by_a_fetch_that_was_und
     assert!(table.take().is_empty());
 }
 
+/// Whether who waits is woken.
+fn is_woken(table: &mut Table) -> bool {
+    table.book.waker = Some(Waker::noop().clone());
+    table.book.nudge(table.now);
+    table.book.waker.take().is_none()
+}
+
+#[test]
+fn who_waits_is_woken_when_a_place_is_free_or_a_failed_delivery_is_due() {
+    let mut table = Table::with_window(2);
+    table.happened(&[A, B, A]);
+    table.fetch();
+    let held = table.take();
+    assert!(!is_woken(&mut table));
+    held[1].ack();
+    assert!(is_woken(&mut table));
+    table.nak(&held[0], false);
+    table.nak_round();
+    assert!(!is_woken(&mut table));
+    table.pass(retry());
+    assert!(is_woken(&mut table));
+}
+
 #[test]
 fn what_is_kept_no_more_is_told() {
     let mut table = Table::new();
