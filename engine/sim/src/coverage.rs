@@ -82,6 +82,15 @@ paths! {
     /// Steps that waited for the disk were written as one.
     Merged = "steps merged", true;
 
+    /// Retention let go of events.
+    EventsDropped = "events dropped", true;
+    /// Events were missing in a node's files when it started.
+    EventsMissing = "events missing on a node", true;
+    /// Older events were read from files.
+    ColdRead = "events read from files", false;
+    /// Events were asked of files that do not have them.
+    ColdMissing = "events that files do not have", false;
+
     /// A leader was elected.
     Elected = "leader elected", true;
     /// A node lost its leadership while requests were in flight.

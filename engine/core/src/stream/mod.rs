@@ -53,18 +53,17 @@ pub struct Stream {
     pub(crate) rates: Rates,
 }
 
-impl Default for Stream {
-    fn default() -> Self {
+impl Stream {
+    /// A stream without events or groups.
+    pub(crate) fn new(tail: Tail) -> Self {
         Self {
-            tail: Tail::default(),
+            tail,
             groups: ArcSwap::from_pointee(Groups::default()),
             seats: Seats::default(),
             rates: Rates::default(),
         }
     }
-}
 
-impl Stream {
     /// The groups as of what is applied here.
     pub fn groups(&self) -> Arc<Groups> {
         self.groups.load_full()

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{EntryKind, LogEntry};
+use sluice_protocol::event::EventView;
 use sluice_protocol::response::{At, ProductView};
 use sluice_protocol::{Answer, ProductId, ReservationId, UserId};
 
@@ -58,6 +59,8 @@ pub struct Timeline {
     products: BTreeMap<u64, Changes<ProductView>>,
     ids: BTreeMap<u128, Changes<Option<Record>>>,
     users: BTreeMap<(u64, u64), Changes<u64>>,
+    /// All that happened. Sequence 1 first.
+    events: Vec<EventView>,
     /// Where each command stands in the log.
     commands: BTreeMap<Command, Vec<(u64, Answer)>>,
 }
@@ -84,6 +87,7 @@ impl Timeline {
             products: BTreeMap::new(),
             ids: BTreeMap::new(),
             users: BTreeMap::new(),
+            events: Vec::new(),
             commands: BTreeMap::new(),
         }
     }
@@ -102,6 +106,7 @@ impl Timeline {
         let answers = Turn::entry(&mut self.state, &mut changed, index, entry.term, data)
             .map_err(|error| format!("entry {index} cannot be read: {error}"))?;
         self.keep(index, &changed);
+        self.events.append(&mut changed.events);
         let void = answers.is_none();
         let answers = answers.unwrap_or_default();
         for (command, answer) in &answers {
@@ -153,6 +158,21 @@ impl Timeline {
     /// Index and ledger time behind an entry.
     pub fn at(&self, index: u64) -> At {
         At { index, time_ms: self.step(index).map_or(0, |step| step.time_ms) }
+    }
+
+    /// What happened; `None`: nothing that is replayed.
+    pub fn event(&self, sequence: u64) -> Option<&EventView> {
+        self.events.get(usize::try_from(sequence.checked_sub(1)?).ok()?)
+    }
+
+    /// The first event that some group needs, as far as its terms keep it for the group.
+    pub fn floor(&self, index: u64) -> u64 {
+        self.step(index).map_or(0, |step| step.sequence) + 1
+    }
+
+    /// How much happened.
+    pub fn last_event(&self) -> u64 {
+        self.events.len() as u64
     }
 
     /// A product as it was.

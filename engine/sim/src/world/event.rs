@@ -1,6 +1,7 @@
 //! What may happen in the world.
 
 use bytes::Bytes;
+use sluice_core::desk::ColdRead;
 use sluice_core::ledger::Image;
 use sluice_core::replica::ChunkRead;
 use sluice_core::replica::peer::{Chunk, ImageId};
@@ -29,6 +30,10 @@ pub(crate) enum Input {
     Look,
     /// The log's step under way is synced, or failed.
     Written,
+    /// The files of events have what was under way.
+    EventsWritten,
+    /// A desk's read of the files of events is done.
+    ColdRead(usize, ColdRead),
     /// The snapshot under way is saved, or could not be.
     Saved,
     /// A part of a snapshot's file was read for a peer.

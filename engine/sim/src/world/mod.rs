@@ -5,6 +5,7 @@
 //! - `host`, `process`: machines and what runs on them
 //! - `life`: processes start, turn, write, stop and die
 //! - `carry`: messages, requests and replies on their way
+//! - `events`: the files of events, and who reads them
 //! - `watch`: what the judges are told
 //! - `faults`: what the nemesis does
 //! - `operator`: who changes the membership
@@ -14,6 +15,7 @@
 
 mod carry;
 mod event;
+mod events;
 mod faults;
 mod host;
 mod life;

@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use sluice_core::board::Board;
-use sluice_core::desk::{Caller, Desk, DeskLimits, Reply as DeskReply};
+use sluice_core::desk::{Caller, ColdRead, Desk, DeskLimits, Reply as DeskReply};
 use sluice_core::flight::{Answers, Flight};
 use sluice_core::replica::disk::{Append, EntryKind, LogEntry, Members};
 use sluice_core::replica::peer::Identity;
 use sluice_core::replica::{Actions, AskCounts, Recovered, Replica, ReplicaConfig, StartError};
 use sluice_core::session;
-use sluice_core::stream::StreamStep;
+use sluice_core::stream::{StreamStep, Tail};
 use sluice_core::time::Moment;
+use sluice_protocol::event::EVENT_LEN;
 use sluice_protocol::{Kind, NodeId};
 
 use super::event::Request;
@@ -42,6 +43,10 @@ const LATE_ONE_IN: u64 = 6;
 /// Keys of a board's filters at the start; they grow.
 const FILTER_KEYS: usize = 64;
 
+/// Bytes and blocks of events kept in memory: so few that older ones are asked of files.
+const TAIL_BYTES_MAX: usize = 48 * EVENT_LEN;
+const TAIL_BLOCKS_MAX: usize = 16;
+
 /// See the module.
 pub(crate) struct Process {
     pub(crate) board: Arc<Board>,
@@ -52,6 +57,10 @@ pub(crate) struct Process {
     pub(crate) writing: Option<(u64, Append)>,
     pub(crate) waiting: VecDeque<(u64, Append)>,
     pub(crate) saving: Option<SnapshotFile>,
+    /// What was made of events since the judges were told, and what the files of events do not have.
+    pub(crate) made: Vec<StreamStep>,
+    pub(crate) unwritten: VecDeque<StreamStep>,
+    pub(crate) is_writing_events: bool,
     /// Entries that are not applied yet, and where they begin.
     log: VecDeque<LogEntry>,
     /// Entries were replaced since this was looked at.
@@ -94,7 +103,8 @@ pub(crate) struct Birth {
 impl Process {
     pub(crate) fn start(birth: &Birth, recovered: Recovered) -> Result<Self, StartError> {
         let Birth { identity, seed, stripes, snapshot_every_bytes, now_us } = *birth;
-        let board = Arc::new(Board::new(NodeId(identity.node), FILTER_KEYS, seed));
+        let tail = Tail::new(TAIL_BYTES_MAX, TAIL_BLOCKS_MAX);
+        let board = Arc::new(Board::with_tail(NodeId(identity.node), FILTER_KEYS, seed, tail));
         let desks = (0..stripes).map(|thread| Desk::new(thread as u16, Arc::clone(&board), LIMITS)).collect();
         let told = recovered.snapshot.index;
         let log = recovered.entries.iter().filter(|entry| entry.index > told).cloned().collect();
@@ -110,6 +120,9 @@ impl Process {
             writing: None,
             waiting: VecDeque::new(),
             saving: None,
+            made: Vec::new(),
+            unwritten: VecDeque::new(),
+            is_writing_events: false,
             log,
             truncated: false,
             told,
@@ -193,12 +206,7 @@ impl Process {
                 let thread = usize::from(flight.origin.thread);
                 self.desks[thread].settle(flight);
             }
-            // Nobody reads events here: it is as if files had them.
-            for step in self.actions.stream.drain(..) {
-                if let StreamStep::Append(block) = step {
-                    self.board.stream.tail.written(block.last());
-                }
-            }
+            self.made.append(&mut self.actions.stream);
             if moved || std::mem::take(&mut self.actions.applied) > 0 {
                 moved = true;
                 self.desks.iter_mut().for_each(|desk| desk.reconsider(now));
@@ -287,8 +295,20 @@ impl Process {
         !self.open.is_empty()
     }
 
-    pub(crate) fn is_watching(&self) -> bool {
-        self.desks.iter().any(Desk::is_watching)
+    /// Whether anything is in doubt.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.desks.iter().any(Desk::is_in_doubt)
+    }
+
+    /// Whether nobody waits but for events.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.desks.iter().all(Desk::is_settled)
+    }
+
+    /// What desks want of the files of events, each with the desk's number.
+    pub(crate) fn cold_reads(&mut self) -> Vec<(usize, ColdRead)> {
+        let desks = self.desks.iter_mut().enumerate();
+        desks.flat_map(|(at, desk)| desk.cold_reads().map(move |read| (at, read))).collect()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
