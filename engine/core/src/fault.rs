@@ -137,6 +137,8 @@ mutants! {
     LetterLost = "letter_lost";
     /// An id keeps the answer that the order system is behind.
     QueueingRemembered = "queueing_remembered";
+    /// A consumer notes that an event is done before it is, and dies in between. No code of the service's.
+    CursorBeforeEffect = "cursor_before_effect";
 }
 
 #[cfg(feature = "failpoints")]

@@ -5,7 +5,9 @@
 
 use sluice_protocol::event::EventRecord;
 
+use super::groups::Table;
 use super::{Checkers, Violation};
+use crate::history::Delivery;
 
 /// What a node's files of events hold when they are opened.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,33 @@ impl Checkers {
             return Ok(());
         }
         self.stream.dropped(node, upto, index, &self.common.timeline)
+    }
+
+    /// The node answers a fetch.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn delivered(&mut self, node: u64, delivery: &Delivery) -> Result<(), Violation> {
+        if !self.setup.honest {
+            return Ok(());
+        }
+        self.groups.delivered(node, delivery, &mut self.stream, &self.common.timeline)
+    }
+
+    /// Nothing is in flight, and every group has come to the end: what its consumers made of events, by its number.
+    ///
+    /// # Errors
+    /// [`Violation`]
+    pub fn consumed<'a>(&mut self, tables: impl Iterator<Item = (u32, &'a Table)>) -> Result<(), Violation> {
+        if !self.setup.honest {
+            return Ok(());
+        }
+        self.groups.quiet(tables, &self.common.timeline)
+    }
+
+    /// What a node misses is kept by nobody: retention let go of it everywhere.
+    pub fn events_gone(&mut self, node: u64, upto: u64) {
+        self.stream.gone(node, upto);
     }
 
     /// Events as they were read from the node's files.

@@ -4,6 +4,7 @@
 //! - [`conservation`] 1 · [`oversell`] 2 · [`linearizability`] 3, [`search`] the same for small runs without evidence
 //! - [`finality`] 4 · [`outcome`] 5 · [`existence`] 6 · [`limits`] 7 · [`stream`] 8 · [`time`] 9
 //! - [`replicas`] 10 · [`gate`] 11 · [`raft`] 12 · [`quorum`] 13 · [`exclusion`] 14 · [`liveness`] 16
+//! - [`groups`]: who gets which events, and what becomes of them
 //! - `common`: those of them that every run has, also one that is told when it is over ([`crate::recorded`])
 //! - `events`: what is told of the stream · `disks`: what each disk holds · `claim`: what an answer says of an id · `setup`: what is told once, and the verdict
 //!
@@ -20,6 +21,7 @@ pub mod exclusion;
 pub mod existence;
 pub mod finality;
 pub mod gate;
+pub mod groups;
 pub mod limits;
 pub mod linearizability;
 pub mod liveness;
@@ -56,6 +58,7 @@ pub struct Checkers {
     exclusion: exclusion::Exclusion,
     liveness: liveness::Liveness,
     stream: stream::Stream,
+    groups: groups::Groups,
 }
 
 impl Checkers {
@@ -69,6 +72,7 @@ impl Checkers {
             exclusion: exclusion::Exclusion::default(),
             liveness: liveness::Liveness::new(setup.wait_us_max),
             stream: stream::Stream::default(),
+            groups: groups::Groups::default(),
             setup,
         }
     }
@@ -267,6 +271,7 @@ impl Checkers {
             ("exclusion", self.exclusion.checks),
             ("liveness", self.liveness.checks),
             ("stream", self.stream.checks),
+            ("groups", self.groups.checks),
         ]);
         Ok(tally)
     }

@@ -155,6 +155,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Nobody keeps what a node misses up to `upto`.
+    pub fn gone(&mut self, node: u64, upto: u64) {
+        let known = self.nodes.entry(node).or_default();
+        known.dropped = known.dropped.max(upto);
+    }
+
     /// A node says that nothing before `first` is kept.
     ///
     /// # Errors

@@ -50,7 +50,8 @@ impl Turn<'_> {
         Answer::reserved(self.at, record.sequence, record.deadline_ms)
     }
 
-    /// Why a reserve is refused, with all that is due swept first; the error is that it cannot be known yet.
+    /// Why a reserve is refused, with all that is due swept first; the error is that it cannot be known yet, or
+    /// that it has to wait.
     fn refusal(&mut self, item: &Reserve) -> Result<Option<Answer>, Answer> {
         let (at, units) = (self.at, u64::from(item.quantity));
         let Some(product) = self.state.products.get(&item.product).copied() else {
@@ -61,6 +62,9 @@ impl Turn<'_> {
         }
         if product.terms.closes_ms != 0 && at.time_ms >= product.terms.closes_ms {
             return Ok(Some(Answer::closed(at, product.terms.closes_ms)));
+        }
+        if let Some(place) = self.queue(item.product) {
+            return Err(Answer::queueing(place, 0));
         }
         match self.lacking(item.product, item.user, units)? {
             None => Ok(None),

@@ -23,6 +23,8 @@ pub struct Changed {
     pub ids: BTreeSet<u128>,
     /// Products and users whose units may have changed.
     pub users: BTreeSet<(u64, u64)>,
+    /// Consumer groups that may have changed or gone.
+    pub groups: BTreeSet<u32>,
     /// What happened, in order.
     pub events: Vec<EventView>,
 }

@@ -6,6 +6,7 @@ use sluice_core::ledger::Image;
 use sluice_core::replica::ChunkRead;
 use sluice_core::replica::peer::{Chunk, ImageId};
 use sluice_protocol::Kind;
+use sluice_protocol::seat::FetchItem;
 
 use sluice_judges::history::{Ask, Reply};
 
@@ -17,6 +18,8 @@ pub(crate) struct Request {
     pub(crate) kind: Kind,
     pub(crate) asks: Vec<Ask>,
     pub(crate) budget_ms: u32,
+    /// A fetch, in place of anything else.
+    pub(crate) fetch: Option<FetchItem>,
 }
 
 /// Something for one process. It happens only in the life it was ordered in, and not while the process stands still.
@@ -76,6 +79,8 @@ pub(crate) enum Event {
     },
     /// A job goes on.
     Job(usize),
+    /// A consumer goes on.
+    Consumer(usize),
     /// A step of the nemesis begins.
     Fault(usize),
     /// It ends.

@@ -124,6 +124,10 @@ impl World {
             ColdRead::Events(from) => Cold::Events(from, host.disk.events.read(from)),
             ColdRead::Time(time_ms) => Cold::Time(time_ms, Some(host.disk.events.find(time_ms))),
         };
+        if let Cold::Events(from, None) = &cold {
+            self.repair_events(number, *from);
+            self.tell_tail(number);
+        }
         if let Cold::Events(_, block) = &cold {
             self.coverage.hit(if block.is_some() { Path::ColdRead } else { Path::ColdMissing });
             let judged =

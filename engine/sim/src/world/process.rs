@@ -16,11 +16,13 @@ use sluice_core::session;
 use sluice_core::stream::{StreamStep, Tail};
 use sluice_core::time::Moment;
 use sluice_protocol::event::EVENT_LEN;
+use sluice_protocol::seat::FetchItem;
 use sluice_protocol::{Kind, NodeId};
 
+use super::consumed;
 use super::event::Request;
 use crate::disk::SnapshotFile;
-use sluice_judges::history::{Ask, Reply};
+use sluice_judges::history::{Ask, Delivery, Reply};
 
 /// Bounds of a desk: small, so that they are met.
 const LIMITS: DeskLimits = DeskLimits {
@@ -78,6 +80,8 @@ pub(crate) struct Process {
     pub(crate) asks: AskCounts,
     /// Frames that are not answered, and when they must be.
     pub(crate) open: BTreeMap<u64, u64>,
+    /// Fetches among them.
+    fetches: BTreeMap<u64, FetchItem>,
     pub(crate) turn_at_us: Option<u64>,
     pub(crate) look_at_us: Option<u64>,
     pub(crate) started_us: u64,
@@ -133,6 +137,7 @@ impl Process {
             compared: 0,
             asks: AskCounts::default(),
             open: BTreeMap::new(),
+            fetches: BTreeMap::new(),
             turn_at_us: None,
             look_at_us: None,
             started_us: now_us,
@@ -147,11 +152,17 @@ impl Process {
 
     /// Takes a client's frame to its desk.
     pub(crate) fn submit(&mut self, request: &Request, now: Moment) {
-        let Request { client, correlation, kind, budget_ms, ref asks } = *request;
+        let Request { client, correlation, kind, budget_ms, ref asks, fetch } = *request;
         let caller = Caller { connection: client as u64, correlation, kind, arrived_us: 0 };
         let at = client % self.desks.len();
         let desk = &mut self.desks[at];
         self.open.insert(correlation, now.mono_ms + u64::from(desk.budget_ms(budget_ms)));
+        if let Some(item) = fetch {
+            // Reading files takes its time too.
+            self.open.insert(correlation, now.mono_ms + u64::from(item.wait_ms() + BUDGET_MS_MAX));
+            self.fetches.insert(correlation, item);
+            return desk.submit(caller, session::Ask::Fetch(&item), budget_ms, now);
+        }
         if !desk.has_room(asks.len()) {
             return desk.turn_away(caller, asks.len());
         }
@@ -177,6 +188,7 @@ impl Process {
             Ask::QueryReservation(_) => submit!(QueryReservation, Reservations),
             Ask::QueryProduct(_) => submit!(QueryProduct, Products),
             Ask::List(item) => desk.submit(caller, session::Ask::Page(&item), budget_ms, now),
+            Ask::Consume(_) => consumed::submit(desk, caller, asks, budget_ms, now),
         }
     }
 
@@ -269,12 +281,18 @@ impl Process {
 
     /// The replies that the desks have put together, each with its frame's number and client.
     pub(crate) fn replies(&mut self) -> Vec<(usize, u64, Vec<Reply>)> {
-        let open = &mut self.open;
+        let (open, fetches) = (&mut self.open, &mut self.fetches);
         let replies = self.desks.iter_mut().flat_map(|desk| desk.replies().collect::<Vec<_>>());
         replies
             .map(|DeskReply { caller, answers }| {
                 open.remove(&caller.correlation);
-                (caller.connection as usize, caller.correlation, by_item(caller.kind, answers))
+                let replies = match (fetches.remove(&caller.correlation), answers) {
+                    (Some(item), Answers::Delivery(head, events)) => {
+                        vec![Reply::Delivery(Box::new(Delivery { item, head, events }))]
+                    }
+                    (_, answers) => by_item(caller.kind, answers),
+                };
+                (caller.connection as usize, caller.correlation, replies)
             })
             .collect()
     }
