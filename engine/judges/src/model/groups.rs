@@ -154,9 +154,9 @@ impl Group {
                 room[at] -= 1;
             }
         }
-        for at in 0..count {
+        for ((member, _), room) in self.members.iter().zip(room) {
             let free = owners.iter_mut().filter(|owner| **owner == 0);
-            free.take(room[at]).for_each(|owner| *owner = self.members[at].0);
+            free.take(room).for_each(|owner| *owner = *member);
         }
         for (lane, owner) in self.lanes.iter_mut().zip(owners) {
             if lane.owner != owner {

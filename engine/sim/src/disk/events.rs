@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_core::desk::COLD_EVENTS;
+use sluice_core::fault::{self, Mutant};
 use sluice_core::stream::Block;
 use sluice_protocol::event::EventRecord;
 
@@ -31,7 +32,12 @@ impl Default for EventFiles {
 impl EventFiles {
     /// Opens the files for a ledger that has made events up to `upto`. What lies behind is cut: it will be made again.
     pub fn open(&mut self, upto: u64) {
-        self.events.split_off(&(upto + 1));
+        if fault::is_on(Mutant::EventsNotCut) {
+            self.next = self.next.max(upto + 1);
+            return;
+        }
+        let short = u64::from(fault::is_on(Mutant::EventsCutShort));
+        self.events.split_off(&(upto + 1 - short));
         self.next = upto + 1;
         self.synced = upto;
     }

@@ -1,14 +1,14 @@
 //! Consumers: groups with keepers, and members that join, fetch, carry out, acknowledge, fail, pause, crash and leave.
 //!
 //! The members of a group keep their effects in one durable table, as an order system does: effect and cursor in one step,
-//! fenced by the epoch. So an event that is delivered twice has its effect once. Deliberately not here: other clients.
+//! fenced by the epoch. So an event that is delivered twice has its effect once. Deliberately not here: what they do with
+//! events (`deliveries`), and other clients.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sluice_core::fault::{self, Mutant};
-use sluice_protocol::event::{EventKind, lane_of};
+use sluice_protocol::event::EventKind;
 use sluice_protocol::group::{GroupName, GroupTerms};
-use sluice_protocol::seat::{AckItem, FetchItem, NakItem, SeatItem};
+use sluice_protocol::seat::{FetchItem, SeatItem};
 use sluice_protocol::{Answer, Kind, ProductId, Status};
 
 use super::talk::Sending;
@@ -18,9 +18,9 @@ use crate::random::Random;
 use crate::world::Request;
 use sluice_judges::checkers::groups::Table;
 use sluice_judges::consume::Consume;
-use sluice_judges::history::{Ask, CallId, Delivery, Reply};
+use sluice_judges::history::{Ask, CallId, Reply};
 
-const MS_US: u64 = 1000;
+pub(super) const MS_US: u64 = 1000;
 
 /// Correlations of consumers begin here.
 pub(crate) const FIRST: u64 = 1 << 62;
@@ -40,54 +40,54 @@ pub(crate) enum Turn {
 
 /// Effects of a group of one number, and where they are fenced.
 #[derive(Debug, Default)]
-struct Store {
-    table: Table,
+pub(super) struct Store {
+    pub(super) table: Table,
     /// By lane: the last event that had its effect or was passed over, and the epoch of who wrote.
-    lanes: BTreeMap<u32, (u64, u64)>,
+    pub(super) lanes: BTreeMap<u32, (u64, u64)>,
     /// Dead letters that had their effect out of order.
-    again: BTreeSet<u64>,
+    pub(super) again: BTreeSet<u64>,
 }
 
 /// A group, whatever numbers it has had.
 #[derive(Debug)]
-struct Shop {
-    name: GroupName,
-    terms: GroupTerms,
-    after: u64,
+pub(super) struct Shop {
+    pub(super) name: GroupName,
+    pub(super) terms: GroupTerms,
+    pub(super) after: u64,
     /// Its number as its keeper knows it.
-    id: Option<u32>,
-    stores: BTreeMap<u32, Store>,
+    pub(super) id: Option<u32>,
+    pub(super) stores: BTreeMap<u32, Store>,
     /// Sequences of dead letters, as members were told.
-    dead: Vec<u64>,
+    pub(super) dead: Vec<u64>,
     /// The last event anybody was told of.
-    last: u64,
+    pub(super) last: u64,
 }
 
 /// What a member knows of its seat.
 #[derive(Clone, Debug)]
-struct Seat {
-    group: u32,
-    epoch: u64,
-    lanes: u64,
-    after: u64,
-    redriven: u64,
+pub(super) struct Seat {
+    pub(super) group: u32,
+    pub(super) epoch: u64,
+    pub(super) lanes: u64,
+    pub(super) after: u64,
+    pub(super) redriven: u64,
     /// Acknowledged in all lanes that do not wait.
-    acked: u64,
+    pub(super) acked: u64,
     /// Lanes that wait for an event to be tried again.
-    waits: BTreeMap<u32, u64>,
+    pub(super) waits: BTreeMap<u32, u64>,
 }
 
 #[derive(Debug)]
-struct Actor {
-    shop: usize,
+pub(super) struct Actor {
+    pub(super) shop: usize,
     /// Its number; 0: it keeps the group.
-    number: u64,
-    target: u64,
-    seat: Option<Seat>,
-    outbox: VecDeque<Consume>,
-    flying: Option<u64>,
+    pub(super) number: u64,
+    pub(super) target: u64,
+    pub(super) seat: Option<Seat>,
+    pub(super) outbox: VecDeque<Consume>,
+    pub(super) flying: Option<u64>,
     /// When it last failed and waits: fetches until it begins again.
-    patience: u32,
+    pub(super) patience: u32,
 }
 
 /// A frame that was sent.
@@ -101,12 +101,12 @@ struct Flying {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Consumers {
-    random: Random,
-    shops: Vec<Shop>,
-    actors: Vec<Actor>,
+    pub(super) random: Random,
+    pub(super) shops: Vec<Shop>,
+    pub(super) actors: Vec<Actor>,
     flying: BTreeMap<u64, Flying>,
     correlation: u64,
-    is_healed: bool,
+    pub(super) is_healed: bool,
     /// Frames from this one on are owed an answer.
     healed_from: u64,
 }
@@ -404,7 +404,7 @@ impl Consumers {
         Some((at, delay_us))
     }
 
-    fn turned_away(&mut self, at: usize, answer: &Answer, nodes: &[u64]) -> u64 {
+    pub(super) fn turned_away(&mut self, at: usize, answer: &Answer, nodes: &[u64]) -> u64 {
         let leader = if answer.status() == Some(Status::NotLeader) { answer.leader() } else { 0 };
         if nodes.contains(&leader) {
             self.actors[at].target = leader;
@@ -444,111 +444,6 @@ impl Consumers {
             }
             _ => {}
         }
-    }
-
-    /// A fetch is answered. How long until the next step.
-    fn delivered(&mut self, at: usize, delivery: &Delivery, nodes: &[u64], coverage: &mut Coverage) -> u64 {
-        let answer = delivery.head.answer;
-        let shop = self.actors[at].shop;
-        let Some(seat) = self.actors[at].seat.clone() else { return MS_US };
-        let [upto, last, _] = answer.numbers();
-        match answer.status() {
-            Some(Status::Busy | Status::NotLeader | Status::Unknown) => {
-                return self.turned_away(at, &answer, nodes);
-            }
-            Some(Status::Gap) => {
-                coverage.hit(Path::GapTold);
-                let table = &mut self.shops[shop].stores.entry(seat.group).or_default().table;
-                table.excused = table.excused.max(upto - 1);
-                if let Some(seat) = &mut self.actors[at].seat {
-                    seat.after = upto - 1;
-                }
-                return MS_US;
-            }
-            Some(Status::Done) => {}
-            _ => {
-                self.actors[at].seat = None;
-                return 100 * MS_US;
-            }
-        }
-        self.shops[shop].last = self.shops[shop].last.max(last);
-        let (epoch, lanes) = (delivery.head.epoch(), delivery.head.lanes());
-        if epoch != seat.epoch {
-            coverage.hit(Path::EpochChanged);
-            let actor = &mut self.actors[at];
-            actor.outbox.clear();
-            let fresh =
-                Seat { epoch, lanes, after: 0, acked: 0, redriven: 0, waits: BTreeMap::new(), ..seat };
-            // Somebody who lags may be asked before somebody who knows.
-            actor.seat = (epoch > seat.epoch).then_some(fresh);
-            return MS_US;
-        }
-        let Some(seat) = self.carry_out(at, seat, delivery) else {
-            coverage.hit(Path::Fenced);
-            self.actors[at].seat = None;
-            self.actors[at].outbox.clear();
-            return MS_US;
-        };
-        self.actors[at].seat = Some(seat);
-        self.random.spread(1, 200) * MS_US
-    }
-
-    /// Gives events their effects, and decides what is said of them. `None`: somebody of a later epoch was here.
-    fn carry_out(&mut self, at: usize, mut seat: Seat, delivery: &Delivery) -> Option<Seat> {
-        let Self { random, shops, actors, is_healed, .. } = self;
-        let actor = &mut actors[at];
-        let store = shops[actor.shop].stores.entry(seat.group).or_default();
-        let (number, epoch) = (SeatItem::new(seat.group, actor.number), seat.epoch);
-        let fails_one_in = if *is_healed { 0 } else { 30 };
-        let early = fault::is_on(Mutant::CursorBeforeEffect) && random.chance(1, 20);
-        let mut held = Vec::new();
-        for event in &delivery.events {
-            let (sequence, lane) = (event.sequence(), lane_of(event.product()));
-            let fails = fails_one_in != 0 && random.chance(1, fails_one_in);
-            if seat.waits.contains_key(&lane) && !event.is_redriven() {
-                continue;
-            }
-            if fails {
-                let nak = NakItem::new(number, epoch, *event, 9);
-                let nak = if random.chance(1, 5) { nak.for_good() } else { nak };
-                actor.outbox.push_back(Consume::Nak(nak));
-                if !event.is_redriven() {
-                    seat.waits.insert(lane, sequence);
-                    held.push((lane, sequence - 1));
-                    actor.patience = random.between(1, 4) as u32;
-                }
-                continue;
-            }
-            let (cursor, writer) = store.lanes.get(&lane).copied().unwrap_or((0, 0));
-            if writer > epoch {
-                return None;
-            }
-            if event.is_redriven() {
-                store.again.insert(sequence);
-                store.table.effects.entry(sequence).or_insert(1);
-                actor.outbox.push_back(Consume::Ack(AckItem::new(number, epoch, 0, sequence)));
-                store.lanes.insert(lane, (cursor, epoch));
-                continue;
-            }
-            if sequence > cursor {
-                // After a seek a dead letter may come in its place once more.
-                if !early && !store.again.contains(&sequence) {
-                    *store.table.effects.entry(sequence).or_default() += 1;
-                }
-                store.lanes.insert(lane, (sequence, epoch));
-            }
-        }
-        let [upto, ..] = delivery.head.answer.numbers();
-        (seat.after, seat.redriven) = (upto, delivery.head.redriven());
-        let waiting = seat.waits.keys().fold(0_u64, |mask, lane| mask | 1 << lane);
-        if upto > seat.acked && seat.lanes & !waiting != 0 {
-            actor.outbox.push_back(Consume::Ack(AckItem::new(number, epoch, seat.lanes & !waiting, upto)));
-            seat.acked = upto;
-        }
-        for (lane, before) in held {
-            actor.outbox.push_back(Consume::Ack(AckItem::new(number, epoch, 1 << lane, before)));
-        }
-        Some(seat)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `jobs`: intentions, drawn from the seed
 //! - `talk`: what is sent and heard
-//! - `consumers`: who consumes events
+//! - `consumers`: who consumes events; `deliveries`: what they do with them
 //!
 //! A job is one client's intention from its first request to its last: buy and pay, buy and forget, pay too late, cancel
 //! before it bought, restock. Replies get lost, clients lose patience, and then they try the same id again, or resolve
@@ -11,6 +11,7 @@
 //! Relies on nothing but what a client may know: answers, and hints to the leader.
 
 pub(crate) mod consumers;
+mod deliveries;
 mod jobs;
 mod talk;
 
