@@ -141,6 +141,12 @@ const BANK: &[(&str, Finder)] = &[
         "queueing_remembered",
         Test("ledger_group_scripts", "queueing::is_told_while_a_group_that_is_required_is_behind"),
     ),
+    ("cursor_before_effect", Simulator),
+    ("event_passed_over", Simulator),
+    ("floor_ignored", Simulator),
+    ("cold_block_mistaken", Simulator),
+    ("events_not_cut", Simulator),
+    ("events_cut_short", Simulator),
     ("directory_not_synced", Nobody("a kill leaves the page cache as it is; only a power cut shows it")),
 ];
 

@@ -17,7 +17,7 @@ use sluice_protocol::{Answer, NodeId, ProductId, ReservationId, UserId};
 
 use crate::fault::{self, Mutant};
 use crate::gate::{Applied, AppliedCell, Filter, Filters, Gate};
-use crate::stream::Stream;
+use crate::stream::{Stream, Tail};
 
 /// What clients wait while the leader's gate is shut, milliseconds.
 const SHUT_RETRY_AFTER_MS: u32 = 50;
@@ -42,6 +42,11 @@ pub struct Board {
 impl Board {
     /// The board of `node`, for filters of `keys` keys each, which grow; `seed` keeps clients from choosing ids that collide.
     pub fn new(node: NodeId, keys: usize, seed: u64) -> Self {
+        Self::with_tail(node, keys, seed, Tail::default())
+    }
+
+    /// The same, with another bound for the events that are kept in memory.
+    pub fn with_tail(node: NodeId, keys: usize, seed: u64, tail: Tail) -> Self {
         Self {
             node,
             gate: ArcSwapOption::empty(),
@@ -49,7 +54,7 @@ impl Board {
             admitting: AtomicBool::new(true),
             applied: AppliedCell::new(Applied::default()),
             rounds: Rounds::default(),
-            stream: Stream::default(),
+            stream: Stream::new(tail),
             buyers: Filters::with_capacity(keys),
             known: Filters::with_capacity(keys),
             seed,

@@ -137,6 +137,18 @@ mutants! {
     LetterLost = "letter_lost";
     /// An id keeps the answer that the order system is behind.
     QueueingRemembered = "queueing_remembered";
+    /// A consumer notes that an event is done before it is, and dies in between. No code of the service's.
+    CursorBeforeEffect = "cursor_before_effect";
+    /// Delivery begins one event late, behind what a member's lanes have acknowledged.
+    EventPassedOver = "event_passed_over";
+    /// Retention asks no group what it needs.
+    FloorIgnored = "floor_ignored";
+    /// Events read from files are taken for others that come later.
+    ColdBlockMistaken = "cold_block_mistaken";
+    /// Events behind the recovered ledger stay in the files. Of the simulated files only.
+    EventsNotCut = "events_not_cut";
+    /// Of the recovered ledger's events the last is cut too. Of the simulated files only.
+    EventsCutShort = "events_cut_short";
 }
 
 #[cfg(feature = "failpoints")]

@@ -5,11 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use sluice_protocol::consumed::DeliveryHead;
+use sluice_protocol::event::EventRecord;
 use sluice_protocol::request::{
     IdItem, ListItem, PUT_KEEP_STOCK, PUT_UNLIMITED, ProductItem, PutProductItem, ReserveItem, StockItem,
 };
 use sluice_protocol::response::{ProductReply, ReservationReply};
+use sluice_protocol::seat::FetchItem;
 use sluice_protocol::{Answer, Status};
+
+use crate::consume::Consume;
 
 /// Names a call of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +45,8 @@ pub enum Ask {
     QueryProduct(ProductItem),
     /// Read a page of products.
     List(ListItem),
+    /// Something of a consumer group.
+    Consume(Consume),
 }
 
 /// What was heard.
@@ -53,6 +60,19 @@ pub enum Reply {
     Product(ProductReply),
     /// A page of products; a single answer if it could not be read.
     Page(Vec<ProductReply>),
+    /// Events.
+    Delivery(Box<Delivery>),
+}
+
+/// What came of a fetch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The fetch.
+    pub item: FetchItem,
+    /// The reply's head.
+    pub head: DeliveryHead,
+    /// Events, as they were delivered.
+    pub events: Vec<EventRecord>,
 }
 
 /// One item, sent once. A retry is a call of its own. A call reaches a server at most once.
@@ -89,6 +109,10 @@ pub enum Verb {
     WriteOff,
     /// See [`Ask::Seal`].
     Seal,
+    /// See [`Ask::Consume`].
+    Consume,
+    /// The same, where a member leaves: a leader asks for that too, of its own accord.
+    Leave,
 }
 
 /// A change as it stands in the log, in one form for all kinds: two are the same if they ask the same of the same name.
@@ -115,6 +139,9 @@ impl Command {
 impl Ask {
     /// What it would be in the log; `None`: it only reads.
     pub fn command(&self) -> Option<Command> {
+        if let Self::Consume(asked) = self {
+            return Some(asked.command());
+        }
         let verb = self.verb()?;
         let change = |item: &StockItem| {
             let payload = [item.product().0, u64::from(item.quantity())];
@@ -143,7 +170,9 @@ impl Ask {
             }
             Self::Restock(item) | Self::WriteOff(item) => change(item),
             Self::Seal(item) => Command::new(verb, u128::from(item.product().0), []),
-            Self::QueryReservation(_) | Self::QueryProduct(_) | Self::List(_) => return None,
+            Self::QueryReservation(_) | Self::QueryProduct(_) | Self::List(_) | Self::Consume(_) => {
+                return None;
+            }
         })
     }
 
@@ -155,7 +184,7 @@ impl Ask {
                 Some(item.id().0)
             }
             Self::Restock(item) | Self::WriteOff(item) => Some(item.id().0),
-            Self::Put(_) | Self::Seal(_) | Self::QueryProduct(_) | Self::List(_) => None,
+            Self::Put(_) | Self::Seal(_) | Self::QueryProduct(_) | Self::List(_) | Self::Consume(_) => None,
         }
     }
 
@@ -181,6 +210,8 @@ impl Ask {
             Self::Restock(_) => Verb::Restock,
             Self::WriteOff(_) => Verb::WriteOff,
             Self::Seal(_) => Verb::Seal,
+            Self::Consume(Consume::Leave(..)) => Verb::Leave,
+            Self::Consume(_) => Verb::Consume,
             Self::QueryReservation(_) | Self::QueryProduct(_) | Self::List(_) => return None,
         })
     }
@@ -202,6 +233,7 @@ impl Reply {
             Self::Reservation(reply) => vec![reply.answer],
             Self::Product(reply) => vec![reply.answer],
             Self::Page(replies) => replies.iter().map(|reply| reply.answer).collect(),
+            Self::Delivery(delivery) => vec![delivery.head.answer],
         }
     }
 
@@ -212,6 +244,7 @@ impl Reply {
             Self::Reservation(reply) => Some(reply.answer),
             Self::Product(reply) => Some(reply.answer),
             Self::Page(replies) => replies.first().map(|reply| reply.answer),
+            Self::Delivery(delivery) => Some(delivery.head.answer),
         }
     }
 

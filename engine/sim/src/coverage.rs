@@ -82,6 +82,31 @@ paths! {
     /// Steps that waited for the disk were written as one.
     Merged = "steps merged", true;
 
+    /// Events were delivered to a member.
+    Delivered = "events delivered", true;
+    /// An event was delivered whose delivery had failed before.
+    Retried = "failed delivery tried again", true;
+    /// A dead letter was delivered again.
+    Redelivered = "dead letter delivered again", true;
+    /// A member was told that events are kept no more.
+    GapTold = "gap told to a member", true;
+    /// A member heard that lanes had moved.
+    EpochChanged = "member heard of a new epoch", true;
+    /// A member found that somebody of a later epoch had written.
+    Fenced = "member fenced by a later epoch", true;
+    /// A member stood still for longer than its session.
+    ConsumerPaused = "member silent beyond its session", true;
+    /// A member died.
+    ConsumerDied = "member crashed", true;
+    /// Retention let go of events.
+    EventsDropped = "events dropped", true;
+    /// Events were missing in a node's files when it started.
+    EventsMissing = "events missing on a node", true;
+    /// Older events were read from files.
+    ColdRead = "events read from files", true;
+    /// Events were asked of files that do not have them.
+    ColdMissing = "events that files do not have", true;
+
     /// A leader was elected.
     Elected = "leader elected", true;
     /// A node lost its leadership while requests were in flight.

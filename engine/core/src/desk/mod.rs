@@ -321,6 +321,11 @@ impl Desk {
         self.frames.is_empty() && self.consumers.is_empty()
     }
 
+    /// The same, but for those who wait for events: they hold nothing.
+    pub fn is_settled(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// Flights away.
     pub fn away(&self) -> usize {
         self.away

@@ -20,7 +20,8 @@ use sluice_protocol::request::PutProductItem;
 use thiserror::Error;
 
 pub use consume::{Ack, Consume, LoggedTerms, Nak, Named, Numbered, PutGroup};
-pub(super) use consume::{ArchivedAck, ArchivedConsume, ArchivedNak, ArchivedNamed, ArchivedPutGroup};
+pub(super) use consume::{ArchivedAck, ArchivedNak, ArchivedPutGroup};
+pub use consume::{ArchivedConsume, ArchivedNamed};
 
 /// The newest format that this build reads and writes.
 pub const FORMAT: u8 = 2;

@@ -164,7 +164,8 @@ impl Fetch {
                 }
                 return Err(Gone { first });
             }
-            let holds = |block: &&Arc<Block>| block.first() <= next && next <= block.last();
+            let mistaken = fault::is_on(Mutant::ColdBlockMistaken);
+            let holds = |block: &&Arc<Block>| (block.first() <= next || mistaken) && next <= block.last();
             let blocks = match stream.tail.from(next, SCAN_MAX) {
                 Some(blocks) => blocks,
                 None => match cold.iter().find(holds) {
@@ -209,7 +210,8 @@ impl Reader<'_> {
     fn begins_after(self) -> u64 {
         let Some(group) = self.group else { return 0 };
         let lanes = (0..u64::BITS).filter(|lane| self.lanes & 1 << lane != 0);
-        lanes.map(|lane| group.cursor(lane)).min().unwrap_or(0)
+        let late = u64::from(fault::is_on(Mutant::EventPassedOver));
+        lanes.map(|lane| group.cursor(lane)).min().unwrap_or(0) + late
     }
 
     /// The event as this reader gets it, if it does.

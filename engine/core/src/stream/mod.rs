@@ -32,6 +32,7 @@ use self::place::Rates;
 pub(crate) use self::place::place;
 pub(crate) use self::seats::Seats;
 pub use self::tail::{Bounds, Tail};
+use crate::fault::{self, Mutant};
 use crate::ledger::groups::{Group, Groups};
 
 /// What the shell does with events, in this order.
@@ -53,18 +54,17 @@ pub struct Stream {
     pub(crate) rates: Rates,
 }
 
-impl Default for Stream {
-    fn default() -> Self {
+impl Stream {
+    /// A stream without events or groups.
+    pub(crate) fn new(tail: Tail) -> Self {
         Self {
-            tail: Tail::default(),
+            tail,
             groups: ArcSwap::from_pointee(Groups::default()),
             seats: Seats::default(),
             rates: Rates::default(),
         }
     }
-}
 
-impl Stream {
     /// The groups as of what is applied here.
     pub fn groups(&self) -> Arc<Groups> {
         self.groups.load_full()
@@ -73,6 +73,9 @@ impl Stream {
     /// The first sequence that some group still needs, as far as its terms keep it for the group. Whatever is before may go.
     pub fn floor(&self) -> u64 {
         let last = self.tail.last();
+        if fault::is_on(Mutant::FloorIgnored) {
+            return last + 1;
+        }
         let needs = |group: &Arc<Group>| match group.terms().backlog_max {
             0 => group.min_cursor(),
             most => group.min_cursor().max(last.saturating_sub(most)),

@@ -9,7 +9,7 @@ use super::Violation;
 use super::claim::Claim;
 use super::outcome::Outcome;
 use super::setup::violation;
-use crate::history::{Call, CallId, Command};
+use crate::history::{Call, CallId, Command, Verb};
 use crate::model::{Said, Timeline};
 
 /// See the module.
@@ -77,12 +77,14 @@ impl Finality {
                 _ => tried.undone += 1,
             }
         }
-        for (command, commands) in timeline.commands() {
+        // A leader has those leave who are silent, and nobody asked it to.
+        let asked = timeline.commands().iter().filter(|(command, _)| command.verb != Verb::Leave);
+        for (command, commands) in asked {
             self.checks += 1;
             let none = Tried::default();
             let tried = tried.get(command).unwrap_or(&none);
             // A command may hear from the log itself that nothing was done.
-            let idle = |status| matches!(status, Some(Status::Busy));
+            let idle = |status| matches!(status, Some(Status::Busy | Status::Queueing));
             let counts = commands.iter().filter(|(_, answer)| !idle(answer.status())).count();
             if counts > tried.possible {
                 let indexes: Vec<_> = commands.iter().map(|(index, _)| index).collect();

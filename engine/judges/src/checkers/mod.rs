@@ -2,10 +2,11 @@
 //! holds one invariant, and the first that is broken ends the run.
 //!
 //! - [`conservation`] 1 · [`oversell`] 2 · [`linearizability`] 3, [`search`] the same for small runs without evidence
-//! - [`finality`] 4 · [`outcome`] 5 · [`existence`] 6 · [`limits`] 7 · [`time`] 9
+//! - [`finality`] 4 · [`outcome`] 5 · [`existence`] 6 · [`limits`] 7 · [`stream`] 8 · [`time`] 9
 //! - [`replicas`] 10 · [`gate`] 11 · [`raft`] 12 · [`quorum`] 13 · [`exclusion`] 14 · [`liveness`] 16
+//! - [`groups`]: who gets which events, and what becomes of them
 //! - `common`: those of them that every run has, also one that is told when it is over ([`crate::recorded`])
-//! - `disks`: what each disk holds · `claim`: what an answer says of an id · `setup`: what is told once, and the verdict
+//! - `events`: what is told of the stream · `disks`: what each disk holds · `claim`: what an answer says of an id · `setup`: what is told once, and the verdict
 //!
 //! The numbers are those of the list of invariants. Some checkers believe the log, some only what clients heard, some only
 //! the ledgers: a mistake that all of them share would have to be in all three. Where disks lie, what was acknowledged may be
@@ -15,10 +16,12 @@ mod claim;
 mod common;
 pub mod conservation;
 mod disks;
+mod events;
 pub mod exclusion;
 pub mod existence;
 pub mod finality;
 pub mod gate;
+pub mod groups;
 pub mod limits;
 pub mod linearizability;
 pub mod liveness;
@@ -30,6 +33,7 @@ pub mod replicas;
 pub mod search;
 mod sequential;
 mod setup;
+pub mod stream;
 pub mod time;
 
 use sluice_core::ledger::Ledger;
@@ -38,6 +42,7 @@ use sluice_core::replica::disk::{Append, LogEntry, Members};
 pub use self::claim::Claim;
 pub(crate) use self::common::Common;
 use self::disks::Disks;
+pub use self::events::Opened;
 use self::setup::violation;
 pub use self::setup::{Kept, Setup, Spoke, Tally, Violation};
 use crate::history::{Call, CallId, Reply};
@@ -52,6 +57,8 @@ pub struct Checkers {
     quorum: quorum::Quorum,
     exclusion: exclusion::Exclusion,
     liveness: liveness::Liveness,
+    stream: stream::Stream,
+    groups: groups::Groups,
 }
 
 impl Checkers {
@@ -64,6 +71,8 @@ impl Checkers {
             quorum: quorum::Quorum::default(),
             exclusion: exclusion::Exclusion::default(),
             liveness: liveness::Liveness::new(setup.wait_us_max),
+            stream: stream::Stream::default(),
+            groups: groups::Groups::default(),
             setup,
         }
     }
@@ -261,6 +270,8 @@ impl Checkers {
             ("quorum", self.quorum.checks),
             ("exclusion", self.exclusion.checks),
             ("liveness", self.liveness.checks),
+            ("stream", self.stream.checks),
+            ("groups", self.groups.checks),
         ]);
         Ok(tally)
     }

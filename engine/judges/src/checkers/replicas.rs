@@ -24,6 +24,8 @@ pub struct Span {
     pub products: BTreeSet<u64>,
     /// Ids that may have changed.
     pub ids: BTreeSet<u128>,
+    /// Whether consumer groups may have changed.
+    pub consumes: bool,
 }
 
 /// See the module.
@@ -91,6 +93,7 @@ impl Replicas {
         if let Some(step) = timeline.step(index) {
             span.products.extend(&step.products);
             span.ids.extend(&step.ids);
+            span.consumes |= step.consumes;
         }
         if ledger.index() < index {
             return violation!(
@@ -140,6 +143,13 @@ impl Replicas {
             if let Err(what) = timeline.id_agrees(*id, ledger) {
                 return violation!("replicas", "node {node}: {what}");
             }
+        }
+        // The other nodes' groups are held against the first's by digests.
+        if span.consumes
+            && index == timeline.top()
+            && let Err(what) = timeline.groups_agree(ledger)
+        {
+            return violation!("groups", "node {node}: {what}");
         }
         if self.digest_every != 0 && index.is_multiple_of(self.digest_every) {
             self.digest(node, ledger)

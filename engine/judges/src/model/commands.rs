@@ -6,6 +6,7 @@ use sluice_protocol::Answer;
 use sluice_protocol::request::{PUT_KEEP_STOCK, PUT_UNLIMITED};
 
 use super::turn::{Told, Turn};
+use crate::consume::Consume;
 use crate::history::{Command, Verb};
 
 fn put(item: &ArchivedPut) -> Command {
@@ -27,39 +28,56 @@ fn change(verb: Verb, item: &ArchivedChangeStock) -> Command {
     Command::new(verb, item.id.to_native(), payload)
 }
 
+/// What an entry asks.
+pub(super) enum Asked {
+    /// Of the sale.
+    Plain(Command),
+    /// Of a consumer group.
+    Consume(Consume),
+}
+
 /// The commands of a batch, in order.
-pub(super) fn commands(batch: &ArchivedBatch) -> Vec<Command> {
-    let mut commands = Vec::new();
+pub(super) fn commands(batch: &ArchivedBatch) -> Vec<Asked> {
+    let mut asked = Vec::new();
     for group in batch.groups.iter() {
         match group {
-            ArchivedGroup::Reserve(items) => commands.extend(items.iter().map(|item| {
+            ArchivedGroup::Reserve(items) => asked.extend(items.iter().map(|item| {
                 let payload =
                     [item.product.to_native(), item.user.to_native(), u64::from(item.quantity.to_native())];
-                Command::new(Verb::Reserve, item.id.to_native(), payload)
+                Asked::Plain(Command::new(Verb::Reserve, item.id.to_native(), payload))
             })),
             ArchivedGroup::Confirm(ids) => {
-                commands.extend(ids.iter().map(|id| Command::new(Verb::Confirm, id.to_native(), [])));
+                asked.extend(
+                    ids.iter().map(|id| Asked::Plain(Command::new(Verb::Confirm, id.to_native(), []))),
+                );
             }
-            ArchivedGroup::Cancel(items) => commands.extend(items.iter().map(|item| {
+            ArchivedGroup::Cancel(items) => asked.extend(items.iter().map(|item| {
                 let reason = u64::from(item.reason.to_native());
-                Command::new(Verb::Cancel, item.id.to_native(), [reason])
+                Asked::Plain(Command::new(Verb::Cancel, item.id.to_native(), [reason]))
             })),
             ArchivedGroup::Resolve(ids) => {
-                commands.extend(ids.iter().map(|id| Command::new(Verb::Resolve, id.to_native(), [])));
+                asked.extend(
+                    ids.iter().map(|id| Asked::Plain(Command::new(Verb::Resolve, id.to_native(), []))),
+                );
             }
-            ArchivedGroup::Put(items) => commands.extend(items.iter().map(put)),
+            ArchivedGroup::Put(items) => asked.extend(items.iter().map(|item| Asked::Plain(put(item)))),
             ArchivedGroup::Restock(items) => {
-                commands.extend(items.iter().map(|item| change(Verb::Restock, item)));
+                asked.extend(items.iter().map(|item| Asked::Plain(change(Verb::Restock, item))));
             }
             ArchivedGroup::WriteOff(items) => {
-                commands.extend(items.iter().map(|item| change(Verb::WriteOff, item)));
+                asked.extend(items.iter().map(|item| Asked::Plain(change(Verb::WriteOff, item))));
             }
-            ArchivedGroup::Seal(items) => commands
-                .extend(items.iter().map(|item| Command::new(Verb::Seal, u128::from(item.to_native()), []))),
-            ArchivedGroup::Consume(_) => unreachable!("no client of a run asks anything of consumer groups"),
+            ArchivedGroup::Seal(items) => asked.extend(
+                items
+                    .iter()
+                    .map(|item| Asked::Plain(Command::new(Verb::Seal, u128::from(item.to_native()), []))),
+            ),
+            ArchivedGroup::Consume(items) => {
+                asked.extend(items.iter().map(|item| Asked::Consume(Consume::from(item))));
+            }
         }
     }
-    commands
+    asked
 }
 
 /// What was 32 bits when the command was made.
@@ -74,11 +92,18 @@ fn product(command: &Command) -> u64 {
 
 impl Turn<'_> {
     /// Carries out commands, in order.
-    pub(super) fn carry_out_all(&mut self, commands: Vec<Command>) -> Vec<Told> {
-        commands.into_iter().map(|command| (command, self.carry_out(&command))).collect()
+    pub(super) fn carry_out_all(&mut self, asked: Vec<Asked>) -> Vec<Told> {
+        let carry_out = |asked| match asked {
+            Asked::Plain(command) => (command, self.carry_out(&command)),
+            Asked::Consume(asked) => (asked.command(), self.consume(&asked)),
+        };
+        asked.into_iter().map(carry_out).collect()
     }
 
     /// Carries out a command.
+    ///
+    /// # Panics
+    /// If it is one of a consumer group.
     pub fn carry_out(&mut self, command: &Command) -> Answer {
         let id = command.name;
         let [first, second, third, ..] = command.payload;
@@ -106,6 +131,9 @@ impl Turn<'_> {
             Verb::Restock => self.restock(&change()),
             Verb::WriteOff => self.write_off(&change()),
             Verb::Seal => self.seal(product(command)),
+            Verb::Consume | Verb::Leave => {
+                unreachable!("a command alone does not say what a group was asked")
+            }
         }
     }
 }

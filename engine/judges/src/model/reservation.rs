@@ -2,6 +2,7 @@
 
 use sluice_core::ledger::command::Reserve;
 use sluice_core::ledger::settings::{FULL_RETRY_MS, SWEEP_RETRY_MS};
+use sluice_protocol::event::EventKind;
 use sluice_protocol::{Answer, State as Standing, Status};
 
 use super::state::{Kind, Record};
@@ -40,7 +41,8 @@ impl Turn<'_> {
         record.state = Standing::Held;
         record.order.0 = hold_ms;
         record.deadline_ms = self.at.time_ms.saturating_add(u64::from(hold_ms));
-        record.sequence = self.event();
+        let numbers = (u64::from(item.quantity), record.deadline_ms);
+        record.sequence = self.event(EventKind::Reserved, item.product, (item.id, item.user), numbers);
         self.take(item.product, item.user, u64::from(item.quantity));
         self.state.products.get_mut(&item.product).expect("it was just seen").held +=
             u64::from(item.quantity);
@@ -48,7 +50,8 @@ impl Turn<'_> {
         Answer::reserved(self.at, record.sequence, record.deadline_ms)
     }
 
-    /// Why a reserve is refused, with all that is due swept first; the error is that it cannot be known yet.
+    /// Why a reserve is refused, with all that is due swept first; the error is that it cannot be known yet, or
+    /// that it has to wait.
     fn refusal(&mut self, item: &Reserve) -> Result<Option<Answer>, Answer> {
         let (at, units) = (self.at, u64::from(item.quantity));
         let Some(product) = self.state.products.get(&item.product).copied() else {
@@ -59,6 +62,9 @@ impl Turn<'_> {
         }
         if product.terms.closes_ms != 0 && at.time_ms >= product.terms.closes_ms {
             return Ok(Some(Answer::closed(at, product.terms.closes_ms)));
+        }
+        if let Some(place) = self.queue(item.product) {
+            return Err(Answer::queueing(place, 0));
         }
         match self.lacking(item.product, item.user, units)? {
             None => Ok(None),
@@ -189,7 +195,7 @@ impl Turn<'_> {
             }
             Ok(None) => {}
         }
-        let sequence = self.event();
+        let sequence = self.event(EventKind::Confirmed, product, (id, user), (units, 0));
         self.take(product, user, units);
         self.state.products.get_mut(&product).expect("its product is there").sold += units;
         self.state.line.remove(&record.place);

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use sluice_core::ledger::settings::Settings;
 use sluice_protocol::request::Terms;
 use sluice_protocol::response::{ProductView, ReservationView};
 use sluice_protocol::{ProductId, ReservationId, State as Standing, Status, UserId};
+
+use super::groups::Group;
 
 /// A product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +161,33 @@ pub struct State {
     /// outcomes ended, so one that waits keeps those behind it.
     pub(super) line: BTreeMap<u64, (u64, u128)>,
     pub(super) places: u64,
+    /// Consumer groups by number, and the last number that was given.
+    pub(super) groups: Groups,
+    pub(super) last_group: u32,
+}
+
+/// Consumer groups by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Groups(BTreeMap<u32, Arc<Group>>);
+
+impl Hash for Groups {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.len().hash(hasher);
+    }
+}
+
+impl Deref for Groups {
+    type Target = BTreeMap<u32, Arc<Group>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Groups {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl State {
@@ -178,6 +209,8 @@ impl State {
             agenda: BTreeSet::new(),
             line: BTreeMap::new(),
             places: 0,
+            groups: Groups::default(),
+            last_group: 0,
         }
     }
 

@@ -2,12 +2,16 @@
 
 use sluice_core::ledger::command::{ChangeStock, Put};
 use sluice_core::ledger::settings::SWEEP_RETRY_MS;
+use sluice_protocol::event::EventKind;
 use sluice_protocol::request::Terms;
 use sluice_protocol::response::RefusedField;
 use sluice_protocol::{Answer, State as Standing, Status, limits};
 
 use super::state::{Kind, Product, Record};
 use super::turn::{Swept, Turn};
+
+/// Of changes of terms.
+const NOBODY: (u128, u64) = (0, 0);
 
 impl Turn<'_> {
     /// Creates a product or changes its terms.
@@ -29,9 +33,9 @@ impl Turn<'_> {
                 Product { created_with: stock, stock, held: 0, sold: 0, terms, sealed: false, place };
             self.state.products.insert(put.product, product);
             self.changed.products.insert(put.product);
-            let mut sequence = self.event();
+            let mut sequence = self.event(EventKind::TermsChanged, put.product, NOBODY, (0, 0));
             if stock != 0 {
-                sequence = self.event();
+                sequence = self.event(EventKind::Restocked, put.product, NOBODY, (stock, 0));
             }
             return Answer::done(self.at, sequence);
         };
@@ -47,7 +51,8 @@ impl Turn<'_> {
         }
         product.terms = terms;
         self.changed.products.insert(put.product);
-        Answer::done(self.at, self.event())
+        let sequence = self.event(EventKind::TermsChanged, put.product, NOBODY, (0, 0));
+        Answer::done(self.at, sequence)
     }
 
     /// What is wrong with a put, whatever the state.
@@ -99,7 +104,8 @@ impl Turn<'_> {
     fn apply_change(&mut self, id: u128, mut record: Record, stock: u64) -> Answer {
         let product = record.product;
         record.state = Standing::Applied;
-        record.sequence = self.event();
+        let kind = if record.kind == Kind::Restock { EventKind::Restocked } else { EventKind::WrittenOff };
+        record.sequence = self.event(kind, product, (id, 0), (u64::from(record.quantity), 0));
         self.state.products.get_mut(&product).expect("it was just seen").stock = stock;
         self.changed.products.insert(product);
         self.remember(id, record);
@@ -158,6 +164,7 @@ impl Turn<'_> {
         }
         found.sealed = true;
         self.changed.products.insert(product);
-        Answer::done(self.at, self.event())
+        let sequence = self.event(EventKind::Sealed, product, NOBODY, (0, 0));
+        Answer::done(self.at, sequence)
     }
 }

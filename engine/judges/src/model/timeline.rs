@@ -3,13 +3,16 @@
 //! An answer names an index and a time, so it is judged where it claims to hold, whenever it is heard.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sluice_core::ledger::Ledger;
 use sluice_core::ledger::settings::Settings;
 use sluice_core::replica::disk::{EntryKind, LogEntry};
+use sluice_protocol::event::EventView;
 use sluice_protocol::response::{At, ProductView};
 use sluice_protocol::{Answer, ProductId, ReservationId, UserId};
 
+use super::groups::Group;
 use super::state::{Record, State};
 use super::turn::{Changed, Told, Turn};
 use crate::history::Command;
@@ -33,6 +36,8 @@ pub struct Step {
     pub products: Vec<u64>,
     /// Ids whose record may have changed.
     pub ids: Vec<u128>,
+    /// Whether consumer groups may have changed.
+    pub consumes: bool,
 }
 
 /// Where an answer came from.
@@ -58,6 +63,9 @@ pub struct Timeline {
     products: BTreeMap<u64, Changes<ProductView>>,
     ids: BTreeMap<u128, Changes<Option<Record>>>,
     users: BTreeMap<(u64, u64), Changes<u64>>,
+    groups: BTreeMap<u32, Changes<Option<Arc<Group>>>>,
+    /// All that happened. Sequence 1 first.
+    events: Vec<EventView>,
     /// Where each command stands in the log.
     commands: BTreeMap<Command, Vec<(u64, Answer)>>,
 }
@@ -84,6 +92,8 @@ impl Timeline {
             products: BTreeMap::new(),
             ids: BTreeMap::new(),
             users: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            events: Vec::new(),
             commands: BTreeMap::new(),
         }
     }
@@ -102,6 +112,7 @@ impl Timeline {
         let answers = Turn::entry(&mut self.state, &mut changed, index, entry.term, data)
             .map_err(|error| format!("entry {index} cannot be read: {error}"))?;
         self.keep(index, &changed);
+        self.events.append(&mut changed.events);
         let void = answers.is_none();
         let answers = answers.unwrap_or_default();
         for (command, answer) in &answers {
@@ -116,6 +127,7 @@ impl Timeline {
             answers,
             products: changed.products.into_iter().collect(),
             ids: changed.ids.into_iter().collect(),
+            consumes: !changed.groups.is_empty(),
         });
         Ok(())
     }
@@ -128,6 +140,10 @@ impl Timeline {
         for id in &changed.ids {
             let record = self.state.records().get(id).copied();
             self.ids.entry(*id).or_default().push((index, record));
+        }
+        for id in &changed.groups {
+            let group = self.state.groups.get(id).cloned();
+            self.groups.entry(*id).or_default().push((index, group));
         }
         for user in &changed.users {
             let units = self.state.units().get(user).copied().unwrap_or(0);
@@ -153,6 +169,32 @@ impl Timeline {
     /// Index and ledger time behind an entry.
     pub fn at(&self, index: u64) -> At {
         At { index, time_ms: self.step(index).map_or(0, |step| step.time_ms) }
+    }
+
+    /// What happened; `None`: nothing that is replayed.
+    pub fn event(&self, sequence: u64) -> Option<&EventView> {
+        self.events.get(usize::try_from(sequence.checked_sub(1)?).ok()?)
+    }
+
+    /// The first event that some group needs, as far as its terms keep it for the group.
+    pub fn floor(&self, index: u64) -> u64 {
+        let last = self.step(index).map_or(0, |step| step.sequence);
+        self.groups_at(index).map(|group| group.floor(last)).min().unwrap_or(last + 1)
+    }
+
+    /// A consumer group as it was.
+    pub fn group(&self, id: u32, index: u64) -> Option<&Arc<Group>> {
+        at_or_before(self.groups.get(&id)?, index)?.as_ref()
+    }
+
+    /// The consumer groups there were.
+    pub fn groups_at(&self, index: u64) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups.keys().filter_map(move |id| self.group(*id, index))
+    }
+
+    /// How much happened.
+    pub fn last_event(&self) -> u64 {
+        self.events.len() as u64
     }
 
     /// A product as it was.
@@ -212,7 +254,25 @@ impl Timeline {
             return Err(format!("at index {index} there are {} products, not {}", theirs.len(), mine.len()));
         }
         self.ids_agree(ledger)?;
+        self.groups_agree(ledger)?;
         self.buyers_agree(ledger)
+    }
+
+    /// Whether a ledger has the right consumer groups.
+    ///
+    /// # Errors
+    /// A sentence about the first difference.
+    pub fn groups_agree(&self, ledger: &Ledger) -> Result<(), String> {
+        let index = ledger.index();
+        let mine: Vec<_> = self.groups_at(index).collect();
+        let theirs: Vec<_> = ledger.groups().iter().collect();
+        if mine.len() != theirs.len() {
+            return Err(format!("at index {index} there are {} groups, not {}", theirs.len(), mine.len()));
+        }
+        for (mine, theirs) in mine.iter().zip(theirs) {
+            mine.agrees(theirs).map_err(|what| format!("at index {index} {what}"))?;
+        }
+        Ok(())
     }
 
     fn ids_agree(&self, ledger: &Ledger) -> Result<(), String> {

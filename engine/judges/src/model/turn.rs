@@ -6,8 +6,9 @@ use sluice_core::ledger::command::{Batch, EntryError};
 use sluice_core::ledger::settings::{
     ADVANCE_MS_MAX, COMMAND_SWEEP_MIN, COMMANDS_SWEEP_MAX, FORGET_MAX, SWEEP_MAX,
 };
+use sluice_protocol::event::{EventKind, EventView};
 use sluice_protocol::response::{At, RefusedField};
-use sluice_protocol::{Answer, State as Standing, limits};
+use sluice_protocol::{Answer, ProductId, ReservationId, State as Standing, UserId, limits};
 
 use super::commands::commands;
 use super::state::{Kind, Record, State};
@@ -22,6 +23,10 @@ pub struct Changed {
     pub ids: BTreeSet<u128>,
     /// Products and users whose units may have changed.
     pub users: BTreeSet<(u64, u64)>,
+    /// Consumer groups that may have changed or gone.
+    pub groups: BTreeSet<u32>,
+    /// What happened, in order.
+    pub events: Vec<EventView>,
 }
 
 /// A command and its answer.
@@ -121,9 +126,29 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The number of a new event.
-    pub(super) fn event(&mut self) -> u64 {
-        self.state.sequence += u64::from(self.state.numbered);
+    /// Tells what happened to a product, of its own accord or by an id: a user's, or nobody's. The event's number.
+    pub(super) fn event(
+        &mut self,
+        kind: EventKind,
+        product: u64,
+        by: (u128, u64),
+        numbers: (u64, u64),
+    ) -> u64 {
+        if !self.state.numbered {
+            return self.state.sequence;
+        }
+        self.state.sequence += 1;
+        self.changed.events.push(EventView {
+            sequence: self.state.sequence,
+            index: self.at.index,
+            time_ms: self.at.time_ms,
+            kind,
+            product: ProductId(product),
+            user: UserId(by.1),
+            quantity: numbers.0,
+            id: ReservationId(by.0),
+            detail: numbers.1,
+        });
         self.state.sequence
     }
 
@@ -177,7 +202,14 @@ impl<'a> Turn<'a> {
 
     /// Ends a hold: as what, and at which time.
     pub(super) fn end_hold(&mut self, id: u128, state: Standing, ended_ms: u64) -> u64 {
-        let sequence = self.event();
+        let record = self.state.records[&id];
+        let (kind, detail) = match state {
+            Standing::Confirmed => (EventKind::Confirmed, 0),
+            Standing::Cancelled => (EventKind::Cancelled, u64::from(record.reason)),
+            _ => (EventKind::Expired, 0),
+        };
+        let numbers = (u64::from(record.quantity), detail);
+        let sequence = self.event(kind, record.product, (id, record.user), numbers);
         let record = self.state.records.get_mut(&id).expect("it is held");
         assert_eq!(record.state, Standing::Held, "a hold ends once");
         self.state.holds.remove(&(record.product, record.deadline_ms, record.order, id));

@@ -251,6 +251,7 @@ pub fn group(ask: &Ask) -> Group {
         Ask::Restock(item) => Group::Restock(vec![change(item)]),
         Ask::WriteOff(item) => Group::WriteOff(vec![change(item)]),
         Ask::Seal(item) => Group::Seal(vec![item.product().0]),
+        Ask::Consume(_) => panic!("what is asked of groups is made elsewhere"),
         Ask::QueryReservation(_) | Ask::QueryProduct(_) | Ask::List(_) => panic!("reads are not in the log"),
     }
 }

@@ -11,9 +11,6 @@ use sluice_core::fault::MUTANTS;
 
 use super::Shape;
 
-/// Why bugs of consumer groups are not looked for.
-const NO_GROUPS: &str = "no client of a run asks anything of consumer groups";
-
 /// Bugs that no simulated run can show, and why.
 const OUT_OF_REACH: &[(&str, &str)] = &[
     ("report_before_write", "the shell's"),
@@ -33,11 +30,6 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
         "tokens_across_terms",
         "a gate opens behind all entries of earlier terms, whose flights have come back by then",
     ),
-    ("cursor_goes_back", NO_GROUPS),
-    ("stale_epoch_accepted", NO_GROUPS),
-    ("two_owners", NO_GROUPS),
-    ("letter_lost", NO_GROUPS),
-    ("queueing_remembered", NO_GROUPS),
 ];
 
 /// Which bugs.

@@ -3,11 +3,13 @@
 //! - `frame`: a step of the log as bytes
 //! - `log`: segments of frames, the fence, and how they are read back
 //! - `image`: a snapshot's file
+//! - `events`: the files of events
 //!
 //! What was written and not synced may vanish in any part when the process dies. What was synced is found again, or the
 //! disk is refused: damage, a missing middle, a log that ends before the fence. Deliberately not here: how long
 //! anything takes; the world decides that.
 
+mod events;
 mod frame;
 mod image;
 mod log;
@@ -20,6 +22,7 @@ use sluice_core::replica::peer::{Chunk, ImageId};
 use sluice_core::replica::{CHUNK_LEN, Recovered};
 use thiserror::Error;
 
+pub use self::events::EventFiles;
 pub use self::image::SnapshotFile;
 use self::log::Log;
 use crate::random::Random;
@@ -78,6 +81,8 @@ pub struct SimDisk {
     receiving: Option<(ImageId, Vec<u8>)>,
     /// Received files that are whole and synced, by index and term. One of them may take the place of all others.
     received: BTreeMap<(u64, u64), SnapshotFile>,
+    /// The files of events.
+    pub events: EventFiles,
     /// Somebody has taken from it what was synced, by rot, a lie or another copy: it may be refused.
     pub is_harmed: bool,
 }
@@ -92,6 +97,7 @@ impl SimDisk {
             snapshots: BTreeMap::from([(genesis.id.index, genesis)]),
             receiving: None,
             received: BTreeMap::new(),
+            events: EventFiles::default(),
             is_harmed: false,
         }
     }
@@ -125,6 +131,8 @@ impl SimDisk {
     pub fn crash(&mut self, now_us: u64, random: &mut Random) -> bool {
         self.log.settle(now_us);
         self.receiving = None;
+        // Of events nobody is told what was lost: the log makes them again.
+        self.events.crash(random);
         self.log.crash(random)
     }
 
@@ -190,6 +198,7 @@ impl SimDisk {
         let kept_by = self.snapshots.keys().filter(|index| **index < snapshot.index && reaches(**index));
         let older_snapshot = kept_by.max().copied().unwrap_or(snapshot.index);
         self.boot += 1;
+        self.events.open(ledger.sequence());
         let recovered = Recovered {
             snapshot,
             older_snapshot,

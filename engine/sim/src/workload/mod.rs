@@ -2,6 +2,7 @@
 //!
 //! - `jobs`: intentions, drawn from the seed
 //! - `talk`: what is sent and heard
+//! - `consumers`: who consumes events; `deliveries`: what they do with them
 //!
 //! A job is one client's intention from its first request to its last: buy and pay, buy and forget, pay too late, cancel
 //! before it bought, restock. Replies get lost, clients lose patience, and then they try the same id again, or resolve
@@ -9,6 +10,8 @@
 //!
 //! Relies on nothing but what a client may know: answers, and hints to the leader.
 
+pub(crate) mod consumers;
+mod deliveries;
 mod jobs;
 mod talk;
 
@@ -16,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sluice_protocol::Kind;
 
+use self::consumers::Consumers;
+pub(crate) use self::consumers::Turn;
 pub(crate) use self::talk::Steer;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -79,6 +84,7 @@ pub(crate) struct Workload {
     pub(crate) probes_again: usize,
     /// Few calls, so few tries.
     tries_max: u32,
+    pub(crate) consumers: Consumers,
 }
 
 /// What kind of frame an item travels in.
@@ -95,6 +101,7 @@ pub(crate) fn kind(ask: &Ask) -> Kind {
         Ask::QueryReservation(_) => Kind::QueryReservation,
         Ask::QueryProduct(_) => Kind::QueryProduct,
         Ask::List(_) => Kind::ListProducts,
+        Ask::Consume(_) => unreachable!("no job asks anything of a group"),
     }
 }
 
@@ -111,6 +118,7 @@ impl Workload {
             is_healed: false,
             probes_from: usize::MAX,
             probes_again: 0,
+            consumers: Consumers::new(plan),
             tries_max: if plan.mode == crate::plan::Mode::Small { 3 } else { 10 },
         }
     }

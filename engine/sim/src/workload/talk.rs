@@ -82,7 +82,7 @@ impl Workload {
         let budget_ms = self.random.spread(50, 2500) as u32;
         let slack_ms = if self.random.chance(1, 6) { 0 } else { self.random.between(100, 1500) };
         let patience_us = (u64::from(budget_ms) * self.random.between(1, 2) / 2 + slack_ms + 5) * MS_US;
-        let request = Request { client, correlation, kind: kind(&asks[0]), asks, budget_ms };
+        let request = Request { client, correlation, kind: kind(&asks[0]), asks, budget_ms, fetch: None };
         Ok(Some(Sending { node, request, patience_us }))
     }
 

@@ -197,6 +197,7 @@ impl World {
             }
             let node = self.hosts[host].node;
             self.trace.say(now_us, || format!("node {node} answers #{correlation}: {}", told(&replies)));
+            self.judge_deliveries(host, &replies);
             self.take_replies(&replies);
             let carried = self.net.send(End::Host(host), End::Client(client), 48 * replies.len(), now_us);
             self.count(&carried);

@@ -1,10 +1,12 @@
 //! What may happen in the world.
 
 use bytes::Bytes;
+use sluice_core::desk::ColdRead;
 use sluice_core::ledger::Image;
 use sluice_core::replica::ChunkRead;
 use sluice_core::replica::peer::{Chunk, ImageId};
 use sluice_protocol::Kind;
+use sluice_protocol::seat::FetchItem;
 
 use sluice_judges::history::{Ask, Reply};
 
@@ -16,6 +18,8 @@ pub(crate) struct Request {
     pub(crate) kind: Kind,
     pub(crate) asks: Vec<Ask>,
     pub(crate) budget_ms: u32,
+    /// A fetch, in place of anything else.
+    pub(crate) fetch: Option<FetchItem>,
 }
 
 /// Something for one process. It happens only in the life it was ordered in, and not while the process stands still.
@@ -29,6 +33,10 @@ pub(crate) enum Input {
     Look,
     /// The log's step under way is synced, or failed.
     Written,
+    /// The files of events have what was under way.
+    EventsWritten,
+    /// A desk's read of the files of events is done.
+    ColdRead(usize, ColdRead),
     /// The snapshot under way is saved, or could not be.
     Saved,
     /// A part of a snapshot's file was read for a peer.
@@ -71,6 +79,8 @@ pub(crate) enum Event {
     },
     /// A job goes on.
     Job(usize),
+    /// A consumer goes on.
+    Consumer(usize),
     /// A step of the nemesis begins.
     Fault(usize),
     /// It ends.

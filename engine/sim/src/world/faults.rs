@@ -303,6 +303,7 @@ impl World {
                 disk.incarnation ^= 1 + active.step as u64;
                 self.hosts[host].disk = disk;
                 self.hosts[host].is_forgetful = true;
+                self.judges.events_taken(self.hosts[host].alias);
                 Path::Wipe
             }
             Fault::Rollback(_) => {
@@ -310,6 +311,7 @@ impl World {
                 let at = self.random.below(self.hosts[host].copies.len() as u64) as usize;
                 let Some(copy) = self.hosts[host].copies.get(at).cloned() else { return };
                 self.hosts[host].disk = copy;
+                self.judges.events_taken(self.hosts[host].alias);
                 self.hosts[host].is_forgetful = true;
                 Path::Rollback
             }

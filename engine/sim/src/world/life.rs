@@ -49,6 +49,7 @@ impl World {
         }
         host.clock.start(now_us);
         let recovered = found.recovered;
+        let upto = recovered.ledger.sequence();
         if recovered.snapshot.index < host.disk.newest_snapshot() {
             self.coverage.hit(Path::OlderSnapshot);
         }
@@ -71,7 +72,7 @@ impl World {
         };
         let harmed = host.disk.is_harmed;
         match catch_unwind(AssertUnwindSafe(|| Process::start(&birth, recovered))) {
-            Ok(Ok(process)) => self.started(number, process, identity.boot),
+            Ok(Ok(process)) => self.started(number, process, identity.boot, upto),
             Ok(Err(error)) => self.unfit(number, harmed, &format!("refuses what was recovered: {error}")),
             Err(_) => {
                 self.unfit(number, harmed, &format!("panicked at its start: {}", crate::panics::last()));
@@ -79,7 +80,7 @@ impl World {
         }
     }
 
-    fn started(&mut self, number: usize, process: Process, boot: u64) {
+    fn started(&mut self, number: usize, process: Process, boot: u64, upto: u64) {
         let host = &mut self.hosts[number];
         let (node, alias, now_us) = (host.node, host.alias, self.schedule.now_us());
         let index = process.replica.ledger().index();
@@ -89,6 +90,7 @@ impl World {
         let judged = self.judges.installed(alias, index, process.replica.ledger());
         host.process = Some(process);
         self.heed(judged);
+        self.events_opened(number, upto);
         let delay_us = self.hosts[number].random.below(TICK_MS * 1000);
         self.order(number, delay_us, Input::Tick);
         self.turn_soon(number);
@@ -148,6 +150,8 @@ impl World {
             }
             Input::Look => self.look(number),
             Input::Written => self.written(number),
+            Input::EventsWritten => self.events_written(number),
+            Input::ColdRead(desk, read) => self.cold_read(number, desk, read),
             Input::Saved => self.saved(number),
             Input::ChunkRead(wanted) => {
                 let read = self.hosts[number].disk.read_chunk(wanted.index, wanted.offset);
@@ -251,6 +255,7 @@ impl World {
             return;
         }
         self.watch(number);
+        self.carry_out_stream(number);
         let Some(process) = &mut self.hosts[number].process else { return };
         let actions = std::mem::take(&mut process.actions);
         let replies = process.replies();
@@ -303,7 +308,7 @@ impl World {
         let host = &self.hosts[number];
         let Some(process) = &host.process else { return };
         let due_us = process.replica.due_in_ms(host.clock.now(now_us)) * 1000;
-        let look_us = match (process.is_watching(), process.is_idle()) {
+        let look_us = match (process.is_in_doubt(), process.is_idle()) {
             (true, _) => Some(RECONSIDER_US),
             (_, false) => Some(EXPIRE_US),
             _ => None,
@@ -363,7 +368,8 @@ impl World {
         let Some(file) = process.saving.take() else { return };
         let fails = host.temper.no_snapshots;
         if !fails {
-            host.disk.save(file);
+            self.sync_events(number);
+            self.hosts[number].disk.save(file);
             self.coverage.hit(Path::SnapshotSaved);
         }
         self.guard(number, |process| match fails {
@@ -444,6 +450,7 @@ impl World {
         let quiet = process.is_quiet() && process.writing.is_none() && process.waiting.is_empty();
         if quiet {
             host.disk.close(now_us);
+            self.sync_events(number);
         }
         if quiet || now_us > since_us + STOP_US_MAX {
             self.kill(number);

@@ -5,6 +5,7 @@
 //! - `host`, `process`: machines and what runs on them
 //! - `life`: processes start, turn, write, stop and die
 //! - `carry`: messages, requests and replies on their way
+//! - `events`: the files of events, and who reads them; `consumed`: consumers' requests and replies
 //! - `watch`: what the judges are told
 //! - `faults`: what the nemesis does
 //! - `operator`: who changes the membership
@@ -13,7 +14,9 @@
 //! Relies on: `Checkers` to judge. Deliberately not here: what a run is (`plan`), and many of them (`campaign`).
 
 mod carry;
+mod consumed;
 mod event;
+mod events;
 mod faults;
 mod host;
 mod life;
@@ -43,6 +46,7 @@ use crate::net::SimNet;
 use crate::plan::{Mode, Plan};
 use crate::random::Random;
 use crate::trace::Trace;
+use crate::workload::consumers::FIRST;
 use crate::workload::{Steer, Workload};
 use sluice_judges::checkers::{Checkers, Setup, Tally, Violation};
 
@@ -195,6 +199,10 @@ impl World {
                 self.schedule.at(job.begins_us, Event::Job(number));
             }
         }
+        for actor in 0..self.workload.consumers.len() {
+            let at_us = self.random.below(3_000_000);
+            self.schedule.at(at_us, Event::Consumer(actor));
+        }
         self.schedule.at(1_000_000, Event::Operator);
     }
 
@@ -270,12 +278,22 @@ impl World {
             Event::Request { host, request } => self.request(host, *request),
             Event::Replies { correlation, replies } => {
                 self.trace.event(self.schedule.now_us(), 4, correlation);
+                if correlation >= FIRST {
+                    return self.consumer_hears(correlation, replies);
+                }
                 self.talk(|workload, steer| workload.heard(correlation, replies, steer));
+            }
+            Event::GiveUp { correlation } if correlation >= FIRST => {
+                let on = self.workload.consumers.gave_up(correlation, &self.directory);
+                if let Some((actor, delay_us)) = on {
+                    self.schedule.after(delay_us, Event::Consumer(actor));
+                }
             }
             Event::GiveUp { correlation } => {
                 self.talk(|workload, steer| Ok(workload.gave_up(correlation, steer)));
             }
             Event::Job(job) => self.job(job),
+            Event::Consumer(actor) => self.consumer(actor),
             Event::Fault(step) => self.begin_fault(step),
             Event::FaultOver(step) => self.end_fault(step),
             Event::FaultGoesOn { step, round } => self.continue_fault(step, round),

@@ -7,19 +7,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use sluice_core::board::Board;
-use sluice_core::desk::{Caller, Desk, DeskLimits, Reply as DeskReply};
+use sluice_core::desk::{Caller, ColdRead, Desk, DeskLimits, Reply as DeskReply};
 use sluice_core::flight::{Answers, Flight};
 use sluice_core::replica::disk::{Append, EntryKind, LogEntry, Members};
 use sluice_core::replica::peer::Identity;
 use sluice_core::replica::{Actions, AskCounts, Recovered, Replica, ReplicaConfig, StartError};
 use sluice_core::session;
-use sluice_core::stream::StreamStep;
+use sluice_core::stream::{StreamStep, Tail};
 use sluice_core::time::Moment;
+use sluice_protocol::event::EVENT_LEN;
+use sluice_protocol::seat::FetchItem;
 use sluice_protocol::{Kind, NodeId};
 
+use super::consumed;
 use super::event::Request;
 use crate::disk::SnapshotFile;
-use sluice_judges::history::{Ask, Reply};
+use sluice_judges::history::{Ask, Delivery, Reply};
 
 /// Bounds of a desk: small, so that they are met.
 const LIMITS: DeskLimits = DeskLimits {
@@ -42,6 +45,10 @@ const LATE_ONE_IN: u64 = 6;
 /// Keys of a board's filters at the start; they grow.
 const FILTER_KEYS: usize = 64;
 
+/// Bytes and blocks of events kept in memory: so few that older ones are asked of files.
+const TAIL_BYTES_MAX: usize = 48 * EVENT_LEN;
+const TAIL_BLOCKS_MAX: usize = 16;
+
 /// See the module.
 pub(crate) struct Process {
     pub(crate) board: Arc<Board>,
@@ -52,6 +59,10 @@ pub(crate) struct Process {
     pub(crate) writing: Option<(u64, Append)>,
     pub(crate) waiting: VecDeque<(u64, Append)>,
     pub(crate) saving: Option<SnapshotFile>,
+    /// What was made of events since the judges were told, and what the files of events do not have.
+    pub(crate) made: Vec<StreamStep>,
+    pub(crate) unwritten: VecDeque<StreamStep>,
+    pub(crate) is_writing_events: bool,
     /// Entries that are not applied yet, and where they begin.
     log: VecDeque<LogEntry>,
     /// Entries were replaced since this was looked at.
@@ -69,6 +80,8 @@ pub(crate) struct Process {
     pub(crate) asks: AskCounts,
     /// Frames that are not answered, and when they must be.
     pub(crate) open: BTreeMap<u64, u64>,
+    /// Fetches among them.
+    fetches: BTreeMap<u64, FetchItem>,
     pub(crate) turn_at_us: Option<u64>,
     pub(crate) look_at_us: Option<u64>,
     pub(crate) started_us: u64,
@@ -94,7 +107,8 @@ pub(crate) struct Birth {
 impl Process {
     pub(crate) fn start(birth: &Birth, recovered: Recovered) -> Result<Self, StartError> {
         let Birth { identity, seed, stripes, snapshot_every_bytes, now_us } = *birth;
-        let board = Arc::new(Board::new(NodeId(identity.node), FILTER_KEYS, seed));
+        let tail = Tail::new(TAIL_BYTES_MAX, TAIL_BLOCKS_MAX);
+        let board = Arc::new(Board::with_tail(NodeId(identity.node), FILTER_KEYS, seed, tail));
         let desks = (0..stripes).map(|thread| Desk::new(thread as u16, Arc::clone(&board), LIMITS)).collect();
         let told = recovered.snapshot.index;
         let log = recovered.entries.iter().filter(|entry| entry.index > told).cloned().collect();
@@ -110,6 +124,9 @@ impl Process {
             writing: None,
             waiting: VecDeque::new(),
             saving: None,
+            made: Vec::new(),
+            unwritten: VecDeque::new(),
+            is_writing_events: false,
             log,
             truncated: false,
             told,
@@ -120,6 +137,7 @@ impl Process {
             compared: 0,
             asks: AskCounts::default(),
             open: BTreeMap::new(),
+            fetches: BTreeMap::new(),
             turn_at_us: None,
             look_at_us: None,
             started_us: now_us,
@@ -134,11 +152,17 @@ impl Process {
 
     /// Takes a client's frame to its desk.
     pub(crate) fn submit(&mut self, request: &Request, now: Moment) {
-        let Request { client, correlation, kind, budget_ms, ref asks } = *request;
+        let Request { client, correlation, kind, budget_ms, ref asks, fetch } = *request;
         let caller = Caller { connection: client as u64, correlation, kind, arrived_us: 0 };
         let at = client % self.desks.len();
         let desk = &mut self.desks[at];
         self.open.insert(correlation, now.mono_ms + u64::from(desk.budget_ms(budget_ms)));
+        if let Some(item) = fetch {
+            // Reading files takes its time too.
+            self.open.insert(correlation, now.mono_ms + u64::from(item.wait_ms() + BUDGET_MS_MAX));
+            self.fetches.insert(correlation, item);
+            return desk.submit(caller, session::Ask::Fetch(&item), budget_ms, now);
+        }
         if !desk.has_room(asks.len()) {
             return desk.turn_away(caller, asks.len());
         }
@@ -164,6 +188,7 @@ impl Process {
             Ask::QueryReservation(_) => submit!(QueryReservation, Reservations),
             Ask::QueryProduct(_) => submit!(QueryProduct, Products),
             Ask::List(item) => desk.submit(caller, session::Ask::Page(&item), budget_ms, now),
+            Ask::Consume(_) => consumed::submit(desk, caller, asks, budget_ms, now),
         }
     }
 
@@ -193,12 +218,7 @@ impl Process {
                 let thread = usize::from(flight.origin.thread);
                 self.desks[thread].settle(flight);
             }
-            // Nobody reads events here: it is as if files had them.
-            for step in self.actions.stream.drain(..) {
-                if let StreamStep::Append(block) = step {
-                    self.board.stream.tail.written(block.last());
-                }
-            }
+            self.made.append(&mut self.actions.stream);
             if moved || std::mem::take(&mut self.actions.applied) > 0 {
                 moved = true;
                 self.desks.iter_mut().for_each(|desk| desk.reconsider(now));
@@ -261,12 +281,18 @@ impl Process {
 
     /// The replies that the desks have put together, each with its frame's number and client.
     pub(crate) fn replies(&mut self) -> Vec<(usize, u64, Vec<Reply>)> {
-        let open = &mut self.open;
+        let (open, fetches) = (&mut self.open, &mut self.fetches);
         let replies = self.desks.iter_mut().flat_map(|desk| desk.replies().collect::<Vec<_>>());
         replies
             .map(|DeskReply { caller, answers }| {
                 open.remove(&caller.correlation);
-                (caller.connection as usize, caller.correlation, by_item(caller.kind, answers))
+                let replies = match (fetches.remove(&caller.correlation), answers) {
+                    (Some(item), Answers::Delivery(head, events)) => {
+                        vec![Reply::Delivery(Box::new(Delivery { item, head, events }))]
+                    }
+                    (_, answers) => by_item(caller.kind, answers),
+                };
+                (caller.connection as usize, caller.correlation, replies)
             })
             .collect()
     }
@@ -287,8 +313,20 @@ impl Process {
         !self.open.is_empty()
     }
 
-    pub(crate) fn is_watching(&self) -> bool {
-        self.desks.iter().any(Desk::is_watching)
+    /// Whether anything is in doubt.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.desks.iter().any(Desk::is_in_doubt)
+    }
+
+    /// Whether nobody waits but for events.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.desks.iter().all(Desk::is_settled)
+    }
+
+    /// What desks want of the files of events, each with the desk's number.
+    pub(crate) fn cold_reads(&mut self) -> Vec<(usize, ColdRead)> {
+        let desks = self.desks.iter_mut().enumerate();
+        desks.flat_map(|(at, desk)| desk.cold_reads().map(move |read| (at, read))).collect()
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -32,6 +32,7 @@ impl World {
             // What was sent in this very microsecond may have met a fault yet.
             self.judges.healed(now_us + 1);
         }
+        self.workload.consumers.heal();
         for (job, delay_us) in self.workload.heal() {
             self.schedule.after(delay_us, Event::Job(job));
         }
@@ -146,7 +147,7 @@ impl World {
                 return Some(format!("node {} has applied {own}, the leader {index}", host.node));
             }
         }
-        None
+        self.why_behind(self.leader()?)
     }
 
     fn look_at_quiet(&mut self) {
@@ -181,5 +182,9 @@ impl World {
         self.trace.say(now_us, || format!("quiet at index {}", lead.replica.ledger().index()));
         let judged = self.judges.quiet(&ledgers, &tokens);
         self.heed(judged);
+        if self.workload.consumers.len() > 0 {
+            let judged = self.judges.consumed(self.workload.consumers.tables());
+            self.heed(judged);
+        }
     }
 }

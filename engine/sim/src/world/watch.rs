@@ -67,7 +67,7 @@ impl World {
         let Some(process) = &mut self.hosts[number].process else { return };
         let status = process.replica.status();
         let leads = status.leader == node;
-        let watching = process.is_watching();
+        let watching = process.is_in_doubt();
         if status.digests.compared > process.compared {
             process.compared = status.digests.compared;
             self.coverage.hit(Path::Compared);
@@ -115,7 +115,7 @@ impl World {
         let alias = self.hosts[number].alias;
         let Some(gate) = process.board.gate() else { return };
         let quiet =
-            process.is_idle() && process.is_quiet() && process.desks.iter().all(|desk| desk.away() == 0);
+            process.is_settled() && process.is_quiet() && process.desks.iter().all(|desk| desk.away() == 0);
         for product in 1..=self.plan.products {
             let Some(lane) = gate.lane(ProductId(product)) else { continue };
             let Some(standing) = process.replica.ledger().standing(ProductId(product)) else { continue };
