@@ -35,6 +35,15 @@ fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Command lines, and whether each is one.
+fn parse(rows: &[(&str, bool)]) {
+    for (line, parses) in rows {
+        let words = ["sluice"].into_iter().chain(line.split_whitespace());
+        let parsed = Cli::try_parse_from(words);
+        assert_eq!(parsed.is_ok(), *parses, "{line}: {:?}", parsed.err().map(|error| error.to_string()));
+    }
+}
+
 #[test]
 fn declarations_are_consistent() {
     Cli::command().debug_assert();
@@ -77,6 +86,19 @@ fn what_parses_and_what_does_not() {
         ("reserve 7 --user 42 --id 00112233445566778899aabbccddeeff0", false),
         ("cancel 1f --reason 3", true),
         ("cancel xyz", false),
+        ("serve-me", false),
+        ("", false),
+    ];
+    parse(rows);
+    for command in ["confirm", "cancel", "resolve", "show", "watch"] {
+        assert!(Cli::try_parse_from(["sluice", command, id]).is_ok(), "{command}");
+        assert!(Cli::try_parse_from(["sluice", command]).is_err(), "{command}");
+    }
+}
+
+#[test]
+fn what_parses_of_the_stream_and_what_does_not() {
+    parse(&[
         ("tail", true),
         (
             "tail --from 2026-11-27T20:00Z --product 7 --kind reserved,written-off --count 5 --no-follow --json",
@@ -104,18 +126,7 @@ fn what_parses_and_what_does_not() {
         ("dead drop orders 5 --all", false),
         ("position orders 1f", true),
         ("position orders", false),
-        ("serve-me", false),
-        ("", false),
-    ];
-    for (line, parses) in rows {
-        let words = ["sluice"].into_iter().chain(line.split_whitespace());
-        let parsed = Cli::try_parse_from(words);
-        assert_eq!(parsed.is_ok(), *parses, "{line}: {:?}", parsed.err().map(|error| error.to_string()));
-    }
-    for command in ["confirm", "cancel", "resolve", "show", "watch"] {
-        assert!(Cli::try_parse_from(["sluice", command, id]).is_ok(), "{command}");
-        assert!(Cli::try_parse_from(["sluice", command]).is_err(), "{command}");
-    }
+    ]);
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn a_consumer_has_each_committed_change_whichever_node_leads() {
         let client = rig.client().await;
         let (books, last) = rig.quiet_books(&client, &account).await;
         rig.wait("the consumer to have everything", taker.has_upto(last)).await;
+        assert_eq!(taker.gaps(), []);
         let repeated = taker.repeated();
         let taken = taker.stop().await;
         let group = client.group("orders").await.unwrap().unwrap();

@@ -53,6 +53,7 @@ fn a_consumer_has_each_committed_change_whatever_happens_to_the_server() {
         // Holds that expire meanwhile are events too: the books are read when there are no more of them.
         let (books, last) = rig.quiet_books(&client, &account).await;
         rig.wait("the consumer to have everything", taker.has_upto(last)).await;
+        assert_eq!(taker.gaps(), []);
         let repeated = taker.repeated();
         let taken = taker.stop().await;
         let group = client.group("orders").await.unwrap().unwrap();

@@ -127,6 +127,7 @@ impl Kept {
 pub async fn taken_by_another(client: &Client, name: &str, upto: u64) -> Taken {
     let taker = Taker::start(client.consume(name)).await;
     taker.has_upto(upto).await;
+    assert_eq!(taker.gaps(), []);
     taker.stop().await
 }
 
