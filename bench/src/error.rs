@@ -55,6 +55,12 @@ pub enum BenchError {
     /// The client crate gave up.
     #[error("the client crate: {0}")]
     Client(#[from] sluice_client::Error),
+    /// A consumer gave up.
+    #[error("the consumer: {0}")]
+    Consume(#[from] sluice_client::ConsumeError),
+    /// Events that there are do not come.
+    #[error("no event was delivered for {} s, and there are more", .0.as_secs())]
+    Undelivered(Duration),
     /// The system refused something.
     #[error("{doing}: {source}")]
     Io {

@@ -9,6 +9,7 @@ use sluice_bench::failover::FailoverArgs;
 use sluice_bench::idle::IdleArgs;
 use sluice_bench::load::LoadArgs;
 use sluice_bench::restart::RestartArgs;
+use sluice_bench::stream::StreamArgs;
 
 /// Load for Sluice, and the comparison with other systems.
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ enum Command {
     Failover(FailoverArgs),
     /// Measure how nodes that lack much catch up with a cluster under load
     CatchUp(CatchUpArgs),
+    /// Measure how events reach an order system, and what one costs that stands still
+    Stream(StreamArgs),
     /// Measure another system doing the same job, in turns with Sluice
     #[command(subcommand)]
     Compare(CompareCommand),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Idle(args) => args.run(),
         Command::Failover(args) => args.run(),
         Command::CatchUp(args) => args.run(),
+        Command::Stream(args) => args.run(),
         Command::Compare(command) => command.run(),
     };
     match result {

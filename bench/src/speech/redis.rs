@@ -112,11 +112,7 @@ impl Speech for RedisSpeech {
 /// # Errors
 /// If Redis answers with an error, or not at all.
 pub fn call(stream: &mut TcpStream, words: &[&str]) -> Result<String, BenchError> {
-    let mut command = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bulk(&mut command, word);
-    }
-    stream.write_all(&command).map_err(BenchError::io("asking Redis"))?;
+    stream.write_all(&command(words)).map_err(BenchError::io("asking Redis"))?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).map_err(BenchError::io("awaiting Redis"))?;
@@ -133,6 +129,15 @@ pub fn call(stream: &mut TcpStream, words: &[&str]) -> Result<String, BenchError
         Some(("+" | ":", text)) => Ok(text.to_owned()),
         _ => Err(BenchError::Protocol(format!("Redis says {line:?}"))),
     }
+}
+
+/// A command as Redis wants it: an array of strings.
+pub fn command(words: &[&str]) -> Vec<u8> {
+    let mut command = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bulk(&mut command, word);
+    }
+    command
 }
 
 /// Appends a string as Redis wants it: its length, then its bytes.

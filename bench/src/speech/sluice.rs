@@ -58,6 +58,11 @@ impl SluiceSpeech {
         }
     }
 
+    /// What it asks for.
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
     /// From now on asks for what it has asked for so far, again and again, under the same ids: as somebody does who
     /// lost the answers.
     pub fn repeat(&mut self) {
