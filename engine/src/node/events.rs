@@ -24,6 +24,15 @@ pub(super) struct Begun {
     asked: Asked,
 }
 
+/// The threads, as the node knows them.
+#[derive(Debug)]
+pub(super) struct EventThreads {
+    /// Ends by itself when the node stops.
+    pub(super) filler: JoinHandle<()>,
+    /// End when they are told to.
+    pub(super) files: [JoinHandle<()>; 2],
+}
+
 /// The threads' own ends of their queues, and the others'.
 pub(super) fn queues(store: Store) -> (Begun, (Events, Reads)) {
     let reader = store.reader();
@@ -33,12 +42,14 @@ pub(super) fn queues(store: Store) -> (Begun, (Events, Reads)) {
 }
 
 impl Begun {
-    /// Starts them.
+    /// Starts them. `rate` is how many bytes a second may be fetched from other nodes.
     pub(super) fn start(
         self,
         shared: &Arc<Shared>,
         data_dir: &Arc<DataDir>,
-    ) -> Result<[JoinHandle<()>; 2], NodeError> {
+        cluster: ClusterId,
+        rate: u64,
+    ) -> Result<EventThreads, NodeError> {
         let Self { mut writer, reader, asked } = self;
         let with = Arc::clone(shared);
         let writes = spawn("events", data_dir, move || {
@@ -48,7 +59,9 @@ impl Begun {
         })?;
         let with = Arc::clone(shared);
         let reads = spawn("event-reads", data_dir, move || reads::run(reader, &asked, &with.metrics))?;
-        Ok([writes, reads])
+        let with = Arc::clone(shared);
+        let filler = spawn("events-fill", data_dir, move || fill_gaps(&with, cluster, rate))?;
+        Ok(EventThreads { filler, files: [writes, reads] })
     }
 }
 
@@ -56,7 +69,7 @@ impl Begun {
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Fetches what is missing here from other nodes, until the node stops.
-pub(super) fn fill_gaps(shared: &Shared, cluster: ClusterId, rate: u64) {
+fn fill_gaps(shared: &Shared, cluster: ClusterId, rate: u64) {
     let Some(post) = &shared.post else { return };
     while !shared.is_stopping() {
         let mut progress = false;

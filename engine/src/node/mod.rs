@@ -42,6 +42,7 @@ use sluice_protocol::{ClusterId, NodeId};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use self::events::EventThreads;
 pub use self::found::{FoundError, found, join};
 use self::recovery::Opened;
 pub use self::recovery::RecoveryError;
@@ -51,7 +52,7 @@ use self::shared::{NetHandle, Shared, Sleeper};
 use self::snapshots::Files;
 use self::talk::Talk;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig};
 use crate::datadir::DataDir;
 use crate::descriptors::{self, TooFew};
 use crate::failpoint::{self, Point};
@@ -115,8 +116,7 @@ pub struct Node {
     replica: JoinHandle<()>,
     wal: JoinHandle<()>,
     snapshots: JoinHandle<()>,
-    events: [JoinHandle<()>; 2],
-    filler: JoinHandle<()>,
+    events: EventThreads,
     peers: Option<PeerThread>,
 }
 
@@ -158,18 +158,13 @@ impl Node {
         failpoint::reach(Point::StartReplica);
         tell_log(&shared.metrics, &replica, opened.log_first);
         let (log, data_dir) = (opened.log, Arc::new(opened.data_dir));
-        let files = Files {
-            store: opened.snapshots,
-            records_expected: config.limits.records_expected,
-            seed: opened.seed,
-        };
+        let records_expected = config.limits.records_expected;
+        let files = Files { store: opened.snapshots, records_expected, seed: opened.seed };
         let (orders, to_do) = mpsc::sync_channel(snapshots::ORDERS_MAX);
         let room = Room { dir: config.node.data.clone(), min: config.log.disk_free_min };
         let (with, room_of_log) = (Arc::clone(&shared), room.clone());
         let wal = spawn("wal", &data_dir, move || disk::write_log(&with, log, &room_of_log))?;
-        let events = events.start(&shared, &data_dir)?;
-        let (with, (cluster, _), rate) = (Arc::clone(&shared), identity, config.peers.snapshot_rate);
-        let filler = spawn("events-fill", &data_dir, move || events::fill_gaps(&with, cluster, rate))?;
+        let events = events.start(&shared, &data_dir, identity.0, config.peers.snapshot_rate)?;
         let with = Arc::clone(&shared);
         let snapshots = spawn("snapshots", &data_dir, move || snapshots::run(&with, files, &to_do))?;
         let pace = peers::Pace::new(config.peers.snapshot_rate, CHUNK_LEN as u64);
@@ -178,12 +173,8 @@ impl Node {
         let replica = spawn("replica", &data_dir, move || {
             Turn::new(&with, replica, &orders, &room, Talk::new(&with, peers, pace), alarm_ms).run();
         })?;
-        let facts = Facts {
-            cluster: identity.0,
-            node: identity.1,
-            frames_in_flight_max: limits.frames_in_flight_max as usize,
-        };
-        let nets = net::start(listener, &limits, &facts, &shared).map_err(NodeError::Thread)?;
+        let nets =
+            net::start(listener, &limits, &facts(identity, &limits), &shared).map_err(NodeError::Thread)?;
         Ok(Self {
             shared,
             address,
@@ -195,7 +186,6 @@ impl Node {
             wal,
             snapshots,
             events,
-            filler,
             peers: peer_thread,
         })
     }
@@ -239,15 +229,16 @@ impl Node {
         self.shared.health.stopping();
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.replica.wake();
-        self.filler.thread().unpark();
-        let threads = self.nets.into_iter().chain([self.replica, self.wal, self.snapshots, self.filler]);
+        let EventThreads { filler, files } = self.events;
+        filler.thread().unpark();
+        let threads = self.nets.into_iter().chain([self.replica, self.wal, self.snapshots, filler]);
         for thread in threads {
             thread.join().expect("threads of a node end without a panic");
         }
         // When nobody is left who makes events, or has any read.
         self.shared.events.stop();
         self.shared.event_reads.stop();
-        for thread in self.events {
+        for thread in files {
             thread.join().expect("threads of a node end without a panic");
         }
         // Last, so that what the replica said at its end is sent.
@@ -269,6 +260,11 @@ fn spawn(
         run();
     };
     Builder::new().name(name.into()).spawn(run).map_err(NodeError::Thread)
+}
+
+/// What clients are told of this node.
+fn facts((cluster, node): (ClusterId, NodeId), limits: &LimitsConfig) -> Facts {
+    Facts { cluster, node, frames_in_flight_max: limits.frames_in_flight_max as usize }
 }
 
 /// Begins to talk to peers. `clients` is where clients connect, as this machine sees it.
