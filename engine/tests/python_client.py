@@ -29,19 +29,34 @@ LIST = struct.Struct("<QI4x")
 ANSWER = struct.Struct("<BB2xIQQQQQ")
 RESERVATION = struct.Struct("<16sQQIIQQQ")
 PRODUCT = struct.Struct("<QQQQQQQIII4xQ")
+EVENT = struct.Struct("<QQQ16sQQQQBBBxI")
+EVENT_CHECKED_LEN = 73
+HEAD_LEN = 80  # of the reply to a fetch: as long as the events behind it
+PUT_GROUP = struct.Struct("<32sQIIIIIII4xQQ8Q16x")
+NAME = struct.Struct("<32s")
+NAME_AND_NUMBER = struct.Struct("<32sQ8x")
+SEAT = struct.Struct("<I4xQ")
+FETCH = struct.Struct("<I4xQQQIIQ")
+ACK = struct.Struct("<I4xQQQQ8x")
+NAK = struct.Struct("<I4xQQIII12x80s")
+LETTER = struct.Struct("<IIQQ")
+TIME = struct.Struct("<Q8x")
 
 REPLY_BODY_MAX = 131072
 KINDS = {
     "hello": 0x01, "ping": 0x02, "reserve": 0x10, "confirm": 0x11, "cancel": 0x12, "resolve": 0x13,
     "query-reservation": 0x14, "query-product": 0x15, "put-product": 0x20, "restock": 0x21, "write-off": 0x22,
-    "seal": 0x23, "list-products": 0x24,
+    "seal": 0x23, "list-products": 0x24, "put-group": 0x30, "remove-group": 0x31, "list-groups": 0x32,
+    "list-members": 0x33, "seek-group": 0x34, "query-stream": 0x35, "join": 0x36, "leave": 0x37, "fetch": 0x38,
+    "ack": 0x39, "nak": 0x3A, "list-dead": 0x3B, "redrive": 0x3C, "drop-dead": 0x3D, "query-place": 0x3E,
 }
 REPLY, FAULT_KIND = 0x80, 0xFF
 STATUSES = {
-    1: "Reserved", 2: "Confirmed", 3: "Cancelled", 4: "Expired", 5: "Already", 6: "Fenced", 7: "Done",
+    1: "Reserved", 2: "Confirmed", 3: "Cancelled", 4: "Expired", 5: "Already", 6: "Fenced", 7: "Done", 8: "Parked",
     16: "Insufficient", 17: "SoldOut", 18: "LimitReached", 19: "NotOpen", 20: "Closed", 21: "UnknownProduct",
     22: "IdConflict", 23: "UnknownReservation", 24: "Sealed", 25: "StockDiffers", 26: "AlreadyConfirmed",
-    27: "Invalid", 28: "Full", 48: "Busy", 49: "NotLeader", 50: "Unknown",
+    27: "Invalid", 28: "Full", 29: "UnknownGroup", 30: "NotMember", 31: "Gap", 32: "UnknownDead", 48: "Busy",
+    49: "NotLeader", 50: "Unknown", 51: "Queueing",
 }
 STATES = ["None", "Held", "Confirmed", "Cancelled", "Expired", "Fenced", "Refused", "Applied"]
 RESERVATION_FIELDS = ["id", "product", "user", "quantity", "reason", "sequence", "deadline_ms", "ended_ms"]
@@ -114,6 +129,24 @@ def read_answer(item):
     elif len(record) == PRODUCT.size:
         answer["record"] = dict(zip(PRODUCT_FIELDS, PRODUCT.unpack(record)))
     return answer
+
+
+EVENT_FIELDS = [
+    "sequence", "index", "time_ms", "id", "product", "user", "quantity", "detail", "kind", "attempts", "flags",
+]
+
+
+def read_event(raw):
+    *fields, checksum = EVENT.unpack(raw)
+    event = dict(zip(EVENT_FIELDS, fields))
+    event["id"] = id_text(event["id"])
+    return {**event, "intact": zlib.crc32(raw[:EVENT_CHECKED_LEN]) == checksum}
+
+
+def read_delivery(body):
+    epoch, lanes, redriven = struct.unpack_from("<QQQ", body, ANSWER.size)
+    events = [read_event(body[at : at + EVENT.size]) for at in range(HEAD_LEN, len(body), EVENT.size)]
+    return {**read_answer(body[: ANSWER.size]), "epoch": epoch, "lanes": lanes, "redriven": redriven, "events": events}
 
 
 def read_items(count, body):
@@ -242,7 +275,37 @@ def requests_of_page():
         "write-off": frame(KINDS["write-off"], [STOCK.pack(damage, 42, 7, 0)], 11),
         "seal": frame(KINDS["seal"], [BY_PRODUCT.pack(42)], 12),
         "list-products": frame(KINDS["list-products"], [LIST.pack(0, 100)], 13),
+        **consumers_requests_of_page(cleos),
     }
+
+
+def consumers_requests_of_page(cleos):
+    """What the order system of the page's session asks, in order."""
+    name, member, epoch, lanes, noon = b"orders", 0x9D2C5681F3A0B7E4, 1, 2**64 - 1, 1_794_398_400_000
+    terms = (0b1110, 1, 99, 2, 1_000, 60_000, 10_000, 1_000_000, 5_000, 42, 0, 0, 0, 0, 0, 0, 0)
+    event = EVENT.pack(6, 6, noon + 6, cleos, 42, 9, 2, 17, 3, 0, 0, 0)
+    event = event[:-4] + CHECKSUM.pack(zlib.crc32(event[:EVENT_CHECKED_LEN]))
+    nak = NAK.pack(1, member, epoch, 500, 7, 0, event)
+    steps = [
+        ("put-group", "put-group", PUT_GROUP.pack(name, 4, *terms)),
+        ("query-stream", "query-stream", TIME.pack(noon + 5)),
+        ("join", "join", NAME_AND_NUMBER.pack(name, member)),
+        ("query-place", "query-place", LETTER.pack(1, 0, 6, 42)),
+        ("fetch", "fetch", FETCH.pack(1, member, 0, 0, 100, 5_000, epoch)),
+        ("ack", "ack", ACK.pack(1, member, epoch, lanes, 5)),
+        ("nak", "nak", nak),
+        ("nak-again", "nak", nak),
+        ("list-dead", "list-dead", LETTER.pack(1, 100, 0, 0)),
+        ("list-groups", "list-groups", NAME.pack(b"")),
+        ("list-members", "list-members", NAME.pack(name)),
+        ("redrive", "redrive", LETTER.pack(1, 0, 6, 0)),
+        ("fetch-redriven", "fetch", FETCH.pack(1, member, 9, 0, 100, 5_000, epoch)),
+        ("drop-dead", "drop-dead", LETTER.pack(1, 0, 6, 0)),
+        ("seek-group", "seek-group", NAME_AND_NUMBER.pack(name, 4)),
+        ("leave", "leave", SEAT.pack(1, member)),
+        ("remove-group", "remove-group", NAME.pack(name)),
+    ]
+    return {step: frame(KINDS[kind], [item], 14 + at) for at, (step, kind, item) in enumerate(steps)}
 
 
 def compare_with_page(path):
@@ -260,7 +323,10 @@ def compare_with_page(path):
             return part
 
         try:
-            _kind, count, _correlation, body = read_frame(receive)
+            kind, count, _correlation, body = read_frame(receive)
+            if kind == KINDS["fetch"] | REPLY:
+                say(name, items=[read_delivery(body)])
+                continue
             say(name, items=[read_welcome(body)] if name == "welcome" else read_items(count, body))
         except Closed as closed:
             say(name, items=[closed.args[0]])

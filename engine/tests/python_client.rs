@@ -31,7 +31,7 @@ fn step<'a>(lines: &'a [Value], name: &str) -> Vec<&'a Value> {
 fn another_language_builds_the_pages_requests() {
     let lines = run(&["--page", PAGE]);
     let built: Vec<_> = lines.iter().filter(|line| line.get("equal").is_some()).collect();
-    assert_eq!(built.len(), 14, "the requests of the page's session");
+    assert_eq!(built.len(), 31, "the requests of the page's session");
     for line in built {
         assert_eq!(line["equal"], true, "{line}");
     }
@@ -50,6 +50,11 @@ fn another_language_reads_the_pages_replies() {
     assert_eq!(item("query-reservation-reply", 0)["record"]["id"], "019900000000700080000000000000a1");
     let product = &item("list-products-reply", 0)["record"];
     assert_eq!((&product["stock"], &product["sold"]), (&1.into(), &1.into()));
+    let events = item("fetch-reply", 0)["events"].clone();
+    assert_eq!(events.as_array().expect("a row of events").len(), 2);
+    assert_eq!((&events[0]["intact"], &events[1]["intact"]), (&true.into(), &true.into()));
+    assert_eq!((&events[0]["sequence"], &events[1]["detail"]), (&5.into(), &17.into()));
+    assert_eq!(item("fetch-redriven-reply", 0)["redriven"], 1);
     assert_eq!(item("fault", 0)["text"], "idle");
 }
 
