@@ -36,7 +36,7 @@ pub(super) fn submit(desk: &mut Desk, caller: Caller, asks: &[Ask], budget_ms: u
     let mut ask = |ask: session::Ask<'_>| desk.submit(caller, ask, budget_ms, now);
     match first {
         Consume::Put(name, after, terms) => {
-            ask(session::Ask::PutGroup(&PutGroupItem::new(*name, *after, terms)))
+            ask(session::Ask::PutGroup(&PutGroupItem::new(*name, *after, terms)));
         }
         Consume::Remove(name) => ask(session::Ask::RemoveGroup(&GroupItem::new(*name))),
         Consume::Seek(name, after) => ask(session::Ask::SeekGroup(&JoinItem::new(*name, *after))),
@@ -89,17 +89,17 @@ impl World {
     }
 
     /// A consumer hears. What it does next, it does after a while.
-    pub(super) fn consumer_hears(&mut self, correlation: u64, replies: Vec<Reply>) {
+    pub(super) fn consumer_hears(&mut self, correlation: u64, replies: &[Reply]) {
         let now_us = self.now_us();
         for answer in replies.iter().flat_map(Reply::answers) {
             self.coverage.heard(answer.status_byte());
         }
-        for (call, reply) in self.workload.consumers.calls(correlation).into_iter().zip(&replies) {
+        for (call, reply) in self.workload.consumers.calls(correlation).into_iter().zip(replies) {
             if let Err(violation) = self.judges.heard(call, now_us, reply.clone()) {
                 return self.fail(violation.checker, violation.what);
             }
         }
-        let on = self.workload.consumers.heard(correlation, &replies, &self.directory, &mut self.coverage);
+        let on = self.workload.consumers.heard(correlation, replies, &self.directory, &mut self.coverage);
         if let Some((actor, delay_us)) = on {
             self.schedule.after(delay_us, Event::Consumer(actor));
         }

@@ -279,7 +279,7 @@ impl World {
             Event::Replies { correlation, replies } => {
                 self.trace.event(self.schedule.now_us(), 4, correlation);
                 if correlation >= FIRST {
-                    return self.consumer_hears(correlation, replies);
+                    return self.consumer_hears(correlation, &replies);
                 }
                 self.talk(|workload, steer| workload.heard(correlation, replies, steer));
             }
