@@ -37,11 +37,17 @@ pub struct KindRow {
     pub count: (u16, u16),
     /// Bytes of body, at most.
     pub body_max: usize,
-    /// The bytes of an item that must be zero, from and to.
-    pub reserved: (usize, usize),
+    /// The bytes of an item that must be zero, each from and to.
+    pub reserved: &'static [(usize, usize)],
 }
 
-const fn row(kind: u8, item: usize, count: (u16, u16), body_max: usize, reserved: (usize, usize)) -> KindRow {
+const fn row(
+    kind: u8,
+    item: usize,
+    count: (u16, u16),
+    body_max: usize,
+    reserved: &'static [(usize, usize)],
+) -> KindRow {
     KindRow { kind, item, count, body_max, reserved }
 }
 
@@ -49,34 +55,64 @@ const REQUEST: usize = 65_536;
 const REPLY: usize = 1024 * 128;
 
 /// All kinds, requests first.
-pub const KINDS: [KindRow; 27] = [
-    row(HELLO, 0, (0, 0), 4168, (0, 0)),
-    row(PING, 0, (0, 0), 0, (0, 0)),
-    row(0x10, 40, (1, 1024), REQUEST, (37, 40)),
-    row(0x11, 24, (1, 1024), REQUEST, (20, 24)),
-    row(0x12, 24, (1, 1024), REQUEST, (20, 24)),
-    row(0x13, 24, (1, 1024), REQUEST, (20, 24)),
-    row(0x14, 24, (1, 1024), REQUEST, (20, 24)),
-    row(0x15, 8, (1, 1024), REQUEST, (0, 0)),
-    row(0x20, 48, (1, 1024), REQUEST, (44, 48)),
-    row(0x21, 32, (1, 1024), REQUEST, (29, 32)),
-    row(0x22, 32, (1, 1024), REQUEST, (29, 32)),
-    row(0x23, 8, (1, 1024), REQUEST, (0, 0)),
-    row(0x24, 16, (1, 1), REQUEST, (12, 16)),
-    row(0x81, 0, (0, 0), 56 + 255, (0, 0)),
-    row(0x82, 0, (0, 0), 0, (0, 0)),
-    row(0x90, 48, (1, 1024), REPLY, (0, 0)),
-    row(0x91, 48, (1, 1024), REPLY, (0, 0)),
-    row(0x92, 48, (1, 1024), REPLY, (0, 0)),
-    row(0x93, 48, (1, 1024), REPLY, (0, 0)),
-    row(0x94, 112, (1, 1024), REPLY, (0, 0)),
-    row(0x95, 128, (1, 1024), REPLY, (0, 0)),
-    row(0xa0, 48, (1, 1024), REPLY, (0, 0)),
-    row(0xa1, 48, (1, 1024), REPLY, (0, 0)),
-    row(0xa2, 48, (1, 1024), REPLY, (0, 0)),
-    row(0xa3, 48, (1, 1024), REPLY, (0, 0)),
-    row(0xa4, 128, (0, 1024), REPLY, (0, 0)),
-    row(0xff, 0, (0, 0), 520, (0, 0)),
+pub const KINDS: [KindRow; 57] = [
+    row(HELLO, 0, (0, 0), 4168, &[]),
+    row(PING, 0, (0, 0), 0, &[]),
+    row(0x10, 40, (1, 1024), REQUEST, &[(37, 40)]),
+    row(0x11, 24, (1, 1024), REQUEST, &[(20, 24)]),
+    row(0x12, 24, (1, 1024), REQUEST, &[(20, 24)]),
+    row(0x13, 24, (1, 1024), REQUEST, &[(20, 24)]),
+    row(0x14, 24, (1, 1024), REQUEST, &[(20, 24)]),
+    row(0x15, 8, (1, 1024), REQUEST, &[]),
+    row(0x20, 48, (1, 1024), REQUEST, &[(44, 48)]),
+    row(0x21, 32, (1, 1024), REQUEST, &[(29, 32)]),
+    row(0x22, 32, (1, 1024), REQUEST, &[(29, 32)]),
+    row(0x23, 8, (1, 1024), REQUEST, &[]),
+    row(0x24, 16, (1, 1), REQUEST, &[(12, 16)]),
+    row(0x30, 168, (1, 1), REQUEST, &[(68, 72), (152, 168)]),
+    row(0x31, 32, (1, 1), REQUEST, &[]),
+    row(0x32, 32, (1, 1), REQUEST, &[]),
+    row(0x33, 32, (1, 1), REQUEST, &[]),
+    row(0x34, 48, (1, 1), REQUEST, &[(40, 48)]),
+    row(0x35, 16, (1, 1), REQUEST, &[(8, 16)]),
+    row(0x36, 48, (1, 1), REQUEST, &[(40, 48)]),
+    row(0x37, 16, (1, 1), REQUEST, &[(4, 8)]),
+    row(0x38, 48, (1, 1), REQUEST, &[(4, 8)]),
+    row(0x39, 48, (1, 1024), REQUEST, &[(4, 8), (40, 48)]),
+    row(0x3a, 128, (1, 512), REQUEST, &[(4, 8), (36, 48)]),
+    row(0x3b, 24, (1, 1), REQUEST, &[]),
+    row(0x3c, 24, (1, 1024), REQUEST, &[]),
+    row(0x3d, 24, (1, 1024), REQUEST, &[]),
+    row(0x3e, 24, (1, 1024), REQUEST, &[]),
+    row(0x81, 0, (0, 0), 56 + 255, &[]),
+    row(0x82, 0, (0, 0), 0, &[]),
+    row(0x90, 48, (1, 1024), REPLY, &[]),
+    row(0x91, 48, (1, 1024), REPLY, &[]),
+    row(0x92, 48, (1, 1024), REPLY, &[]),
+    row(0x93, 48, (1, 1024), REPLY, &[]),
+    row(0x94, 112, (1, 1024), REPLY, &[]),
+    row(0x95, 128, (1, 1024), REPLY, &[]),
+    row(0xa0, 48, (1, 1024), REPLY, &[]),
+    row(0xa1, 48, (1, 1024), REPLY, &[]),
+    row(0xa2, 48, (1, 1024), REPLY, &[]),
+    row(0xa3, 48, (1, 1024), REPLY, &[]),
+    row(0xa4, 128, (0, 1024), REPLY, &[]),
+    row(0xb0, 48, (1, 1), REPLY, &[]),
+    row(0xb1, 48, (1, 1), REPLY, &[]),
+    row(0xb2, 272, (0, 64), REPLY, &[]),
+    row(0xb3, 80, (0, 64), REPLY, &[]),
+    row(0xb4, 48, (1, 1), REPLY, &[]),
+    row(0xb5, 48, (1, 1), REPLY, &[]),
+    row(0xb6, 48, (1, 1), REPLY, &[]),
+    row(0xb7, 48, (1, 1), REPLY, &[]),
+    row(0xb8, 80, (1, 1024), REPLY, &[]),
+    row(0xb9, 48, (1, 1024), REPLY, &[]),
+    row(0xba, 48, (1, 1024), REPLY, &[]),
+    row(0xbb, 152, (0, 512), REPLY, &[]),
+    row(0xbc, 48, (1, 1024), REPLY, &[]),
+    row(0xbd, 48, (1, 1024), REPLY, &[]),
+    row(0xbe, 48, (1, 1024), REPLY, &[]),
+    row(0xff, 0, (0, 0), 520, &[]),
 ];
 
 /// The row of a kind.
@@ -150,11 +186,25 @@ pub fn whole(head: &Head, frame: &[u8]) -> Result<(), u16> {
     Ok(())
 }
 
+/// Where the flags of an item stand, and which there are.
+pub fn flags(kind: u8) -> Option<(usize, u64)> {
+    match kind {
+        0x20 => Some((40, 3)),
+        0x30 => Some((44, 1)),
+        0x3a => Some((32, 1)),
+        _ => None,
+    }
+}
+
 /// What is wrong with the items of a request.
 pub fn items(row: &KindRow, body: &[u8]) -> Result<(), u16> {
     for item in body.chunks(row.item) {
-        let flags = if row.kind == 0x20 { number(&item[40..44]) } else { 0 };
-        if flags & !3 != 0 || item[row.reserved.0..row.reserved.1].iter().any(|byte| *byte != 0) {
+        let is_set = |(from, to): &(usize, usize)| item[*from..*to].iter().any(|byte| *byte != 0);
+        let (at, known) = flags(row.kind).unwrap_or((0, u64::MAX));
+        let flags = number(&item[at..at + 4]);
+        // A reason goes with the flag that dead letters cancel.
+        let is_idle = row.kind == 0x30 && flags == 0 && is_set(&(48, 52));
+        if flags & !known != 0 || is_idle || row.reserved.iter().any(is_set) {
             return Err(RESERVED_NOT_ZERO);
         }
     }

@@ -105,9 +105,12 @@ fn bytes(piece: &Piece) -> Vec<u8> {
                 .take(row.item * usize::from(count))
                 .collect();
             for item in body.chunks_mut(row.item).filter(|_| *zero_reserved) {
-                item[row.reserved.0..row.reserved.1].fill(0);
-                if row.kind == 0x20 {
-                    item[40..44].copy_from_slice(&[fill.len() as u8 & 3, 0, 0, 0]);
+                row.reserved.iter().for_each(|(from, to)| item[*from..*to].fill(0));
+                if let Some((at, known)) = naive::flags(row.kind) {
+                    item[at..at + 4].copy_from_slice(&[fill.len() as u8 & known as u8, 0, 0, 0]);
+                    if row.kind == 0x30 && item[at] == 0 {
+                        item[48..52].fill(0);
+                    }
                 }
             }
             let kind = Kind::from_byte(row.kind).expect("the page's kinds are the code's");
@@ -233,7 +236,11 @@ impl<'a> Wire<'a> {
         let (kind, correlation, count) = self.open.swap_remove(pick);
         let ended = self.session.is_ended();
         let kind_of = Kind::from_byte(kind).expect("a request's kind");
-        self.session.reply(kind_of, correlation, &busy(kind_of, usize::from(count)));
+        self.session.reply(
+            kind_of,
+            correlation,
+            &Answers::plain(kind_of, vec![Answer::busy(1); usize::from(count)]),
+        );
         if !ended {
             self.sent.push((kind | 0x80, correlation, count));
         }
@@ -272,16 +279,6 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// As many items as were asked for, of the kind that the reply must have.
-fn busy(kind: Kind, count: usize) -> Answers {
-    let answer = Answer::busy(1);
-    match kind {
-        Kind::QueryReservation => Answers::Reservations(vec![(answer, None).into(); count]),
-        Kind::QueryProduct | Kind::ListProducts => Answers::Products(vec![(answer, None).into(); count]),
-        _ => Answers::Plain(vec![answer; count]),
-    }
-}
-
 /// The items of a request, as they lie in the frame.
 fn body(ask: &Ask<'_>) -> Vec<u8> {
     match ask {
@@ -293,6 +290,16 @@ fn body(ask: &Ask<'_>) -> Vec<u8> {
         Ask::Put(items) => items.as_bytes(),
         Ask::Restock(items) | Ask::WriteOff(items) => items.as_bytes(),
         Ask::Page(item) => item.as_bytes(),
+        Ask::PutGroup(item) => item.as_bytes(),
+        Ask::RemoveGroup(item) | Ask::Groups(item) | Ask::Members(item) => item.as_bytes(),
+        Ask::SeekGroup(item) | Ask::Join(item) => item.as_bytes(),
+        Ask::Leave(item) => item.as_bytes(),
+        Ask::Fetch(item) => item.as_bytes(),
+        Ask::Ack(items) => items.as_bytes(),
+        Ask::Nak(items) => items.as_bytes(),
+        Ask::Dead(item) => item.as_bytes(),
+        Ask::Redrive(items) | Ask::DropDead(items) | Ask::Places(items) => items.as_bytes(),
+        Ask::Stream(item) => item.as_bytes(),
     }
     .to_vec()
 }

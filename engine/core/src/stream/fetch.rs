@@ -108,7 +108,8 @@ impl Fetch {
         let bounds = stream.tail.bounds();
         let head = |answer| DeliveryHead::new(answer, reader.epoch, reader.lanes, redriven);
         match found {
-            Ok(_) if !events.is_empty() => {}
+            // What was found comes first; the next fetch meets the rest.
+            _ if !events.is_empty() => {}
             Ok(Scanned::Some) => {}
             Ok(Scanned::All) => return Fetched::Nothing,
             Ok(Scanned::Cold(from)) => return Fetched::Cold(from),
