@@ -147,7 +147,7 @@ impl Books {
                     units.tokens += sign * quantity;
                 }
             }
-            Change::Reserved => {
+            Change::Reserved { .. } => {
                 self.shift(product, [-quantity, quantity, 0]);
                 let units = self.units(product);
                 if !units.unlimited {

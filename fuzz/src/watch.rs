@@ -130,7 +130,7 @@ impl Watched {
             let answers = told.answers.iter().filter(|answer| answer.status() == Some(status)).count();
             assert_eq!(answers, told.events.iter().filter(|event| changes(event.change)).count());
         };
-        counted(Status::Reserved, |change| change == Change::Reserved);
+        counted(Status::Reserved, |change| matches!(change, Change::Reserved { .. }));
         counted(Status::Confirmed, |change| change == Change::Confirmed);
         counted(Status::Cancelled, |change| matches!(change, Change::Cancelled { .. }));
 
