@@ -26,7 +26,7 @@ use crate::machine::Machine;
 use crate::measure::{Quantiles, median};
 
 /// Events that a round from memory may have: those that are made beyond what was asked for must find room there too.
-const MEMORY_EVENTS_MAX: u64 = 650_000;
+const MEMORY_EVENTS_MAX: u64 = 500_000;
 
 /// The name of the group.
 const GROUP: &str = "orders";
