@@ -88,12 +88,12 @@ impl StreamArgs {
         let OwnServer { given, settings } = &self.server;
         let (mut memory, mut reserved, mut redis) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.rounds {
-            let (taken, rate) = self.from_memory()?;
+            let (taken, rate) = self.memory_round()?;
             memory.push(taken);
             reserved.push(rate);
-            redis.extend(self.from_redis()?);
+            redis.extend(self.redis_round()?);
         }
-        let disk = self.from_disk()?;
+        let disk = self.disk()?;
         let delay = self.delay()?;
         let behind = self.behind()?;
         let (memory_rate, reserved_rate) = (middle(&memory), median(&reserved));

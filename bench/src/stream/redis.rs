@@ -41,7 +41,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 impl StreamArgs {
     /// One round on a new server; `None` if Redis is not installed.
-    pub(super) fn from_redis(&self) -> Result<Option<Taken>, BenchError> {
+    pub(super) fn redis_round(&self) -> Result<Option<Taken>, BenchError> {
         let server = match RedisServer::start(&self.server.given.folder, Durability::Memory) {
             Ok(server) => server,
             Err(BenchError::NoRedis(_)) => return Ok(None),
