@@ -14,15 +14,15 @@ use crate::speech::Speech;
 use crate::speech::sluice::SluiceSpeech;
 use crate::workload::{Kind, Workload};
 
-/// The load that makes them: large frames, a few in flight; in short stretches, so that few are made beyond what was
-/// wanted.
+/// The load that makes them: large frames, a few in flight. Stretches are short, so that few are made beyond what was
+/// wanted, and long beside what is under way when one ends, which is made and not heard of.
 const LOAD: Plan = Plan {
     pace: Pace::Closed,
     connections: 8,
     frame: 1024,
     pipeline: 1,
     warm_up: Duration::ZERO,
-    measure: Duration::from_millis(50),
+    measure: Duration::from_millis(100),
 };
 
 /// Stretches without a single yes before it is given up.

@@ -12,14 +12,14 @@ use crate::server::sluice::{SluiceServer, folder};
 
 impl StreamArgs {
     /// One round on a new server, and at how many reservations a second its events were made.
-    pub(super) fn take_from_memory(&self) -> Result<(Taken, f64), BenchError> {
+    pub(super) fn memory_round(&self) -> Result<(Taken, f64), BenchError> {
         let OwnServer { given, settings } = &self.server;
         let server = SluiceServer::start(&given.folder, settings)?;
         let reserved = fill(&mut sale(server.address())?, server.address(), self.events)?;
         Ok((take(&server)?, reserved))
     }
 
-    pub(super) fn take_from_disk(&self) -> Result<Taken, BenchError> {
+    pub(super) fn disk(&self) -> Result<Taken, BenchError> {
         let OwnServer { given, settings } = &self.server;
         let place = folder(&given.folder)?;
         let data = place.path().join("data");

@@ -26,7 +26,7 @@ use crate::machine::Machine;
 use crate::measure::{Quantiles, median};
 
 /// Events that a round from memory may have: those that are made beyond what was asked for must find room there too.
-const MEMORY_EVENTS_MAX: u64 = 650_000;
+const MEMORY_EVENTS_MAX: u64 = 500_000;
 
 /// The name of the group.
 const GROUP: &str = "orders";
@@ -88,12 +88,12 @@ impl StreamArgs {
         let OwnServer { given, settings } = &self.server;
         let (mut memory, mut reserved, mut redis) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.rounds {
-            let (taken, rate) = self.take_from_memory()?;
+            let (taken, rate) = self.memory_round()?;
             memory.push(taken);
             reserved.push(rate);
-            redis.extend(self.take_from_redis()?);
+            redis.extend(self.redis_round()?);
         }
-        let disk = self.take_from_disk()?;
+        let disk = self.disk()?;
         let delay = self.delay()?;
         let behind = self.behind()?;
         let (memory_rate, reserved_rate) = (middle(&memory), median(&reserved));

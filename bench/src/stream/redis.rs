@@ -19,14 +19,15 @@ use crate::speech::Speech;
 use crate::speech::redis::{KEYS, RedisSpeech, call, command};
 use crate::workload::{Kind, Workload};
 
-/// The load that makes the events, at the depth that suits Redis best.
+/// The load that makes the events, at the depth that suits Redis best. What is under way when a stretch ends is not heard
+/// of, so stretches are long enough for that to be little.
 const LOAD: Plan = Plan {
     pace: Pace::Closed,
     connections: 50,
     frame: 64,
     pipeline: 1,
     warm_up: std::time::Duration::ZERO,
-    measure: std::time::Duration::from_millis(50),
+    measure: std::time::Duration::from_millis(500),
 };
 
 /// The stream is the last of the script's keys.
@@ -40,7 +41,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 impl StreamArgs {
     /// One round on a new server; `None` if Redis is not installed.
-    pub(super) fn take_from_redis(&self) -> Result<Option<Taken>, BenchError> {
+    pub(super) fn redis_round(&self) -> Result<Option<Taken>, BenchError> {
         let server = match RedisServer::start(&self.server.given.folder, Durability::Memory) {
             Ok(server) => server,
             Err(BenchError::NoRedis(_)) => return Ok(None),
@@ -61,7 +62,11 @@ fn fill(address: SocketAddr, wanted: u64) -> Result<(), BenchError> {
     let mut speech = RedisSpeech::new(workload, &digest);
     let bar = super::fill::bar(wanted, "reserving at Redis");
     while speech.tally().accepted < wanted {
+        let before = speech.tally();
         drive(&mut speech, address, &LOAD, None, &mut |_| {})?;
+        if speech.tally() == before {
+            return Err(BenchError::Protocol("Redis grants nothing any more".to_owned()));
+        }
         bar.set_position(speech.tally().accepted);
     }
     bar.finish_and_clear();
