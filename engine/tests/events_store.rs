@@ -211,6 +211,51 @@ fn a_ledger_that_was_replaced_leaves_a_gap() {
 }
 
 #[test]
+fn a_gap_is_filled_a_part_at_a_time_and_stays_so() {
+    let data = written(20);
+    let mut store = open(data.path(), 20).unwrap();
+    store.reset(60).unwrap();
+    store.append(&[events(61..65)]).unwrap();
+    store.fill(&events(21..40)).unwrap();
+    assert_eq!(missing(&store), [(40, 60)]);
+    assert_eq!(store.reader().read(1, 100).unwrap(), events(1..40));
+    store.fill(&events(40..61)).unwrap();
+    assert_eq!(store.reader().read(1, 100).unwrap(), events(1..65));
+    store.sync().unwrap();
+    drop(store);
+    // One that was never whole is no file of events.
+    let unfinished = data.path().join("events/0000000000000099.filling");
+    fs::write(&unfinished, b"half").unwrap();
+    let store = open(data.path(), 64).unwrap();
+    assert!(missing(&store).is_empty() && !unfinished.exists());
+    assert_eq!(store.reader().read(1, 100).unwrap(), events(1..65));
+}
+
+#[test]
+#[should_panic(expected = "only what is missing is filled in")]
+fn what_is_there_is_not_filled_in() {
+    let data = written(20);
+    open(data.path(), 20).unwrap().fill(&events(5..10)).unwrap();
+}
+
+#[test]
+fn what_nobody_has_is_given_up_and_counts_as_dropped() {
+    let data = tempfile::tempdir().unwrap();
+    let mut store = open(data.path(), 30).unwrap();
+    assert_eq!(missing(&store), [(1, 30)]);
+    store.append(&[events(31..35)]).unwrap();
+    store.give_up(20).unwrap();
+    assert_eq!(missing(&store), [(21, 30)]);
+    assert_eq!(store.figures().dropped, 20);
+    store.give_up(1_000).unwrap();
+    assert!(missing(&store).is_empty(), "nothing that is here is given up");
+    store.sync().unwrap();
+    drop(store);
+    let store = open(data.path(), 34).unwrap();
+    assert_eq!((store.figures().dropped, store.reader().read(31, 9).unwrap()), (30, events(31..35)));
+}
+
+#[test]
 fn what_is_old_or_too_much_is_dropped_unless_it_is_needed() {
     let data = written(220);
     let mut store = open(data.path(), 220).unwrap();

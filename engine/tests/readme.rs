@@ -19,7 +19,8 @@ fn commands() -> Vec<(&'static str, &'static str)> {
     lines.map(|line| line.split_once('#').unwrap_or((line, ""))).collect()
 }
 
-fn run(server: &Server, arguments: &str) -> Value {
+/// Each line of what a command prints.
+fn run(server: &Server, arguments: &str) -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(arguments.split_whitespace())
         .args(["--json", "--server", &server.url()])
@@ -27,7 +28,7 @@ fn run(server: &Server, arguments: &str) -> Value {
         .expect("the binary was built for this test");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "sluice {arguments}\n{out}\n{err}");
-    serde_json::from_str(&out).expect("--json prints one JSON object")
+    out.lines().map(|line| serde_json::from_str(line).expect("--json prints JSON objects")).collect()
 }
 
 #[test]
@@ -35,11 +36,17 @@ fn the_first_sale_by_hand_goes_as_the_readme_says() {
     let server = Server::start();
     let commands = commands();
     let verbs: Vec<_> = commands.iter().filter_map(|(command, _)| command.split(' ').next()).collect();
-    assert_eq!(verbs, ["product", "reserve", "confirm", "product"]);
+    assert_eq!(verbs, ["product", "reserve", "confirm", "product", "tail"]);
 
     let mut id = String::new();
     for (command, remark) in commands {
-        let told = run(&server, &command.replace(ID_IN_README, &id));
+        let lines = run(&server, &command.replace(ID_IN_README, &id));
+        if command.starts_with("tail") {
+            let kinds: Vec<_> = lines.iter().filter_map(|line| line["kind"].as_str()).collect();
+            assert!(kinds.ends_with(&["reserved", "confirmed"]), "{lines:?}");
+            continue;
+        }
+        let told = &lines[0];
         assert_eq!(told["ok"], true, "{command}: {told}");
         if command.starts_with("reserve") {
             told["id"].as_str().expect("a reservation has an id").clone_into(&mut id);

@@ -109,6 +109,11 @@ pub(super) fn aside_path_of(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:016x}.{EXTENSION_ASIDE}"))
 }
 
+/// Whether a file is one that was never whole.
+pub(super) fn is_aside(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == EXTENSION_ASIDE)
+}
+
 /// The sequence with which the segment of this name begins; `None` if it is no segment.
 pub(super) fn first_of(path: &Path) -> Option<u64> {
     let first = u64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()?;

@@ -36,6 +36,7 @@ pub(super) fn open(data_dir: &Path, cluster: ClusterId, upto: u64) -> Result<Kep
     for first in list(&dir).map_err(io)? {
         found.push((first, check(&dir, first, cluster)?));
     }
+    remove_unfinished(&dir).map_err(io)?;
     let dropped = dropped::read(&dir);
     failpoint::check(Point::EventsCut).map_err(io)?;
     // The newest first, so that a crash leaves no gap.
@@ -72,6 +73,17 @@ pub(super) fn open(data_dir: &Path, cluster: ClusterId, upto: u64) -> Result<Kep
     let kept = Kept { segments, dropped, next: upto + 1 };
     tell(&kept);
     Ok(kept)
+}
+
+/// What was being filled in when a process ended will be fetched again.
+fn remove_unfinished(dir: &Path) -> io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let path = item?.path();
+        if format::is_aside(&path) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The sequences with which segments begin, in order.
