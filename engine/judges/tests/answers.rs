@@ -8,10 +8,12 @@ use by_hand::run::{Run, TERMS, found, query, query_product, reserve, retry};
 use sluice_judges::checkers::existence::Existence;
 use sluice_judges::checkers::outcome::Outcome;
 use sluice_judges::checkers::{Claim, Setup};
-use sluice_judges::history::{Ask, Call, Reply};
+use sluice_judges::history::{Ask, Call, Delivery, Reply};
 use sluice_judges::model::Timeline;
+use sluice_protocol::consumed::DeliveryHead;
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, Terms};
 use sluice_protocol::response::{At, ProductReply};
+use sluice_protocol::seat::{FetchItem, SeatItem};
 use sluice_protocol::{Answer, ProductId, ReservationId, State, Status};
 
 /// A run in which everything happens once, honestly.
@@ -58,12 +60,30 @@ fn eventful() -> Run {
     run
 }
 
+/// What somebody hears who looks at everything behind a sequence, if there is nothing.
+fn nothing_after(run: &Run, sequence: u64) -> Delivery {
+    let last = run.log.ledger.sequence();
+    let head = DeliveryHead::new(Answer::delivery(run.at(), last, last, 1), 0, u64::MAX, 0);
+    let item = FetchItem::new(SeatItem::new(0, 0), 0).after(sequence, 0);
+    Delivery { item, head, events: Vec::new() }
+}
+
+#[test]
+fn an_event_that_is_passed_over_is_found() {
+    let mut run = eventful();
+    let last = run.log.ledger.sequence();
+    let passed_over = nothing_after(&run, last - 1);
+    found(run.checkers.delivered(1, &passed_over), "groups");
+}
+
 #[test]
 fn an_honest_run_passes_and_is_looked_at_from_all_sides() {
     let mut run = eventful();
     run.checkers.gate(1, 1, 6, 6).unwrap();
     run.checkers.healed(run.now_us);
     run.resolve(6);
+    let last = run.log.ledger.sequence();
+    run.checkers.delivered(1, &nothing_after(&run, last)).unwrap();
     run.quiet().unwrap();
     let tally = run.checkers.finish().unwrap();
     for (checker, checks) in &tally.checks {
