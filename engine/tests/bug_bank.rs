@@ -141,6 +141,8 @@ const BANK: &[(&str, Finder)] = &[
         "queueing_remembered",
         Test("ledger_group_scripts", "queueing::is_told_while_a_group_that_is_required_is_behind"),
     ),
+    ("gap_hidden", Test("stream", "what_is_kept_no_more_is_told_and_exactly")),
+    ("gap_hidden", Simulator),
     ("cursor_before_effect", Simulator),
     ("event_passed_over", Simulator),
     ("floor_ignored", Simulator),
