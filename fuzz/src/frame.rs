@@ -16,7 +16,7 @@ use sluice_protocol::response::{
 use sluice_protocol::{DecodeError, Kind};
 use zerocopy::IntoBytes;
 
-use crate::{heap, naive};
+use crate::{consumers, heap, naive};
 
 /// See the module.
 pub fn target(data: &[u8]) {
@@ -102,6 +102,7 @@ fn encode_again(kind: Kind, body: &[u8]) -> Result<Vec<u8>, DecodeError> {
                 out.extend_from_slice(item.as_bytes());
             }
         }
+        kind if kind as u8 & 0x7f >= Kind::PutGroup as u8 => return consumers::again(kind, body),
         _ => {
             for answer in reply_items::<Answer>(body) {
                 out.extend_from_slice(look(answer).as_bytes());
@@ -111,7 +112,7 @@ fn encode_again(kind: Kind, body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(out)
 }
 
-fn each<T: Item>(body: &[u8], again: impl Fn(&T) -> T) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn each<T: Item>(body: &[u8], again: impl Fn(&T) -> T) -> Result<Vec<u8>, DecodeError> {
     let (items, taken) = heap::taken(|| request::items::<T>(body));
     assert_eq!(taken, 0, "items are read where they lie");
     Ok(items?.iter().flat_map(|item| again(item).as_bytes().to_vec()).collect())
@@ -141,7 +142,7 @@ fn puts_again(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(out)
 }
 
-fn reply_items<T>(body: &[u8]) -> &[T]
+pub(crate) fn reply_items<T>(body: &[u8]) -> &[T]
 where
     T: zerocopy::FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
 {
@@ -149,7 +150,7 @@ where
 }
 
 /// Asks an answer for everything that it might say.
-fn look(answer: &Answer) -> &Answer {
+pub(crate) fn look(answer: &Answer) -> &Answer {
     assert_eq!(
         answer.status().map(|status| status as u8).unwrap_or(answer.status_byte()),
         answer.status_byte()

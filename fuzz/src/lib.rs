@@ -12,6 +12,7 @@
 
 pub mod books;
 pub mod canary;
+mod consumers;
 pub mod entry;
 pub mod frame;
 pub mod heap;
