@@ -9,6 +9,7 @@ use std::sync::Arc;
 use common::{TERMS, TestNode, item};
 use sluice_core::desk::{Cold, ColdRead};
 use sluice_core::flight::Answers;
+use sluice_core::replica::Actions;
 use sluice_core::session::Ask;
 use sluice_core::stream::Block;
 use sluice_protocol::consumed::DeliveryHead;
@@ -257,6 +258,35 @@ fn what_memory_does_not_have_is_read_from_files() {
     node.settle();
     let (head, _) = delivery(&mut node, frame).expect("an answer");
     assert_eq!(status(head.answer), Status::Busy);
+}
+
+#[test]
+fn what_happened_is_not_lost_to_whoever_waits_when_files_cannot_be_read_for_another() {
+    let (mut node, _) = opened();
+    let mut member = join(&mut node, 7);
+    node.replica.want_snapshot();
+    node.settle();
+    let mut node = node.crash();
+    let last = node.replica.ledger().sequence();
+    member.after = last;
+    let waits = node.send(Kind::Fetch, Ask::Fetch(&member.item().waiting(5_000)));
+    let cold = node.send(Kind::Fetch, Ask::Fetch(&Member { after: 1, ..member }.item()));
+    node.settle();
+    assert_eq!(node.desk.cold_reads().collect::<Vec<_>>(), [ColdRead::Events(2)]);
+    // An event is there, and the desk has not looked, when it hears that the files could not be read.
+    node.send(Kind::Reserve, Ask::Reserve(&[item(0xa1, 1, 5, 1)]));
+    node.drive();
+    node.sync();
+    let mut actions = Actions::default();
+    node.replica.drive(node.now, &mut actions);
+    assert_eq!(node.board.stream.tail.last(), last + 1);
+    node.desk.cold(Cold::Events(2, None), node.now);
+    actions.settled.into_iter().for_each(|flight| node.desk.settle(flight));
+    node.settle();
+    let (head, _) = delivery(&mut node, cold).expect("an answer");
+    assert_eq!(status(head.answer), Status::Busy);
+    let (_, events) = delivery(&mut node, waits).expect("news");
+    assert_eq!(events.iter().map(EventRecord::sequence).collect::<Vec<_>>(), [last + 1]);
 }
 
 #[test]

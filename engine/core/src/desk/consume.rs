@@ -51,6 +51,8 @@ struct Waiting {
     caller: Caller,
     fetch: Fetch,
     deadline_ms: u64,
+    /// What it needs of the files, if it waits for these.
+    cold: Option<u64>,
 }
 
 /// See the module.
@@ -130,7 +132,7 @@ impl Desk {
             return self.reply_all(caller, 1, Answer::busy(RETRY_AFTER_MS));
         }
         let deadline_ms = now.mono_ms + u64::from(fetch.wait_ms());
-        let waiting = Waiting { caller, fetch, deadline_ms };
+        let waiting = Waiting { caller, fetch, deadline_ms, cold: None };
         if let Some(waiting) = self.look(waiting, now) {
             self.consumers.waiting.push(waiting);
         }
@@ -183,7 +185,7 @@ impl Desk {
         self.reply_plain(caller, answers);
     }
 
-    /// Looks again for all who wait for events, and for all if something was read from files.
+    /// Looks again for those who wait for events that may have come; for all of them if something was read from files.
     pub(super) fn look_for_events(&mut self, now: Moment, has_read: bool) {
         let last = self.board.stream.tail.last();
         let shut = self.gate.is_none().then(|| self.board.shut());
@@ -215,8 +217,12 @@ impl Desk {
             Fetched::Nothing if waiting.deadline_ms <= now.mono_ms => {
                 (waiting.fetch.nothing(stream, at), Vec::new())
             }
-            Fetched::Nothing => return Some(waiting),
+            Fetched::Nothing => {
+                waiting.cold = None;
+                return Some(waiting);
+            }
             Fetched::Cold(from) => {
+                waiting.cold = Some(from);
                 self.consumers.want(ColdRead::Events(from));
                 return Some(waiting);
             }
@@ -228,19 +234,9 @@ impl Desk {
 
     /// The files could not give what some wait for.
     fn refuse_cold(&mut self, from: u64) {
-        let (stream, at) = (&self.board.stream, self.board.applied());
-        let cold = self.consumers.cold.make_contiguous();
-        let mut refused = Vec::new();
-        self.consumers.waiting.retain_mut(|waiting| {
-            let waits =
-                matches!(waiting.fetch.look(stream, cold, at), Fetched::Cold(wanted) if wanted == from);
-            if waits {
-                refused.push(waiting.caller);
-            }
-            !waits
-        });
-        for caller in refused {
-            self.reply_all(caller, 1, Answer::busy(RETRY_AFTER_MS));
+        let refused = self.consumers.waiting.extract_if(.., |waiting| waiting.cold == Some(from));
+        for waiting in refused.collect::<Vec<_>>() {
+            self.reply_all(waiting.caller, 1, Answer::busy(RETRY_AFTER_MS));
         }
     }
 
