@@ -1,0 +1,1 @@
+//! Hands the stream of events to PostgreSQL, exactly once in its effect: orders and cursor in one transaction.

@@ -1,0 +1,1 @@
+//! The servers of others that tests and benchmarks need, as real processes that end with their owner.
