@@ -9,13 +9,13 @@
 
 mod rig;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use sluice_client::{ProductId, Terms};
 use sluice_engine::child::cluster::Door;
 use sluice_engine::peers::operator::Cluster;
 
+use self::rig::ClusterRig;
 use self::rig::apart::{Own, apart};
 use self::rig::cables::{Cables, HUB};
 use self::rig::scenes::{Scene, Ways, knows_only};
@@ -36,12 +36,9 @@ impl Ways for Cables {
         &self.doors
     }
 
-    fn binary(&self) -> PathBuf {
-        self.binary.clone()
-    }
-
-    fn flags(&self) -> &[&'static str] {
-        &["--insecure-plaintext"]
+    async fn cluster(&self, seed: u64) -> ClusterRig {
+        let flags = ["--snapshot-every-bytes", "1MiB", "--insecure-plaintext"];
+        ClusterRig::start_by(self.binary.clone(), seed, &flags, self.doors()).await
     }
 
     fn close(&self, from: u64, to: u64) {

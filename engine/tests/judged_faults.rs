@@ -17,9 +17,8 @@ use tokio::task::spawn_local;
 
 use self::rig::court::accuse;
 use self::rig::roads::Roads;
+use self::rig::scenes::Ways;
 use self::rig::{ClusterRig, run, seed};
-
-const FLAGS: [&str; 2] = ["--snapshot-every-bytes", "1GiB"];
 
 const PRODUCT: ProductId = ProductId(1);
 
@@ -47,7 +46,7 @@ struct Scene {
 impl Scene {
     async fn begin() -> Self {
         let roads = Roads::open(3);
-        let rig = ClusterRig::judged(seed(), &FLAGS, &roads.doors).await;
+        let rig = roads.cluster(seed()).await;
         let all = rig.client().await;
         assert!(all.put_product(PRODUCT, 1, TERMS).await.unwrap().is_done());
         let Ok(ReserveOutcome::Reserved { id, .. }) = all.reserve(PRODUCT, UserId(1), 1).await else {
@@ -146,7 +145,8 @@ fn what_no_disk_has_written_is_told_to_nobody() {
         let file = dir.path().join("hold");
         let plan = format!("log.write=hold:{}", file.display());
         let variables = [(sluice_engine::failpoint::VARIABLE, plan.as_str())];
-        let mut rig = ClusterRig::judged_with(seed(), &FLAGS, &[], &variables).await;
+        let mut rig =
+            ClusterRig::judged_with(seed(), &["--snapshot-every-bytes", "1GiB"], &[], &variables).await;
         let all = rig.client().await;
         assert!(all.put_product(PRODUCT, 1_000, TERMS).await.unwrap().is_done());
         assert!(all.reserve(PRODUCT, REFUSED, 1).await.is_ok());

@@ -19,6 +19,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use super::ClusterRig;
+use super::scenes::Ways;
+
 /// Bytes of a frame's header, and where in it the body's length is.
 const HEADER_LEN: usize = 16;
 const LEN_AT: usize = 8;
@@ -39,7 +42,7 @@ struct State {
 
 /// See the module. They last as long as this.
 pub struct Roads {
-    pub doors: Vec<Door>,
+    doors: Vec<Door>,
     state: watch::Sender<State>,
 }
 
@@ -69,43 +72,32 @@ impl Roads {
         Self { doors, state }
     }
 
-    /// Nothing gets from `from` to `to`.
-    pub fn close(&self, from: u64, to: u64) {
+    /// Everything takes so much longer.
+    pub fn delay(&self, delay: Duration) {
+        self.state.send_modify(|state| state.delay = delay);
+    }
+}
+
+impl Ways for Roads {
+    fn doors(&self) -> &[Door] {
+        &self.doors
+    }
+
+    /// Judged in the end, so without snapshots but those of a stop: judges need the whole log.
+    async fn cluster(&self, seed: u64) -> ClusterRig {
+        ClusterRig::judged(seed, &["--snapshot-every-bytes", "1GiB"], &self.doors).await
+    }
+
+    fn close(&self, from: u64, to: u64) {
         self.state.send_modify(|state| {
             state.closed.insert((from, to));
         });
     }
 
-    /// Nothing gets from the node to anybody.
-    pub fn mute(&self, node: u64) {
-        self.others(node).for_each(|other| self.close(node, other));
-    }
-
-    /// Nothing gets to the node from anybody.
-    pub fn deafen(&self, node: u64) {
-        self.others(node).for_each(|other| self.close(other, node));
-    }
-
-    /// Both.
-    pub fn isolate(&self, node: u64) {
-        self.mute(node);
-        self.deafen(node);
-    }
-
-    /// Everything takes so much longer.
-    pub fn delay(&self, delay: Duration) {
-        self.state.send_modify(|state| state.delay = delay);
-    }
-
-    /// All roads are open; what waited arrives now, or never.
-    pub fn heal(&self, loses_what_waited: bool) {
+    fn heal(&self, loses_what_waited: bool) {
         self.state.send_modify(|state| {
             *state = State { breaks: state.breaks + u64::from(loses_what_waited), ..State::default() };
         });
-    }
-
-    fn others(&self, node: u64) -> impl Iterator<Item = u64> + use<> {
-        (1..=self.doors.len() as u64).filter(move |other| *other != node)
     }
 }
 

@@ -3,7 +3,6 @@
 //! A crowd acts meanwhile. After each scene every answer is audited on every node. That a no is not old is asked on
 //! purpose: the audit knows no clock. Deliberately not here: the ways ([`super::roads`], [`super::cables`]).
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use sluice_client::{Client, ProductId, ReservationId, ReserveOutcome, Terms, UserId};
@@ -15,13 +14,10 @@ use tokio::task::spawn_local;
 use super::{ClusterRig, Load, seed};
 
 /// Answers before, in and after each scene.
-const ANSWERS: usize = 500;
-
-/// Flags of every node.
-const FLAGS: [&str; 2] = ["--snapshot-every-bytes", "1MiB"];
+pub const ANSWERS: usize = 500;
 
 /// What is sold: stock, limit, hold time.
-const PRODUCTS: [Promise; 3] = [
+pub const PRODUCTS: [Promise; 3] = [
     Promise { stock: 400, per_user_limit: 4, hold_ms: 300 },
     Promise { stock: 60, per_user_limit: 0, hold_ms: 200 },
     Promise { stock: 1_000_000, per_user_limit: 0, hold_ms: 600_000 },
@@ -42,15 +38,8 @@ pub trait Ways {
     /// Where nodes are.
     fn doors(&self) -> &[Door];
 
-    /// What starts a node.
-    fn binary(&self) -> PathBuf {
-        env!("CARGO_BIN_EXE_sluice").into()
-    }
-
-    /// More flags of every node.
-    fn flags(&self) -> &[&'static str] {
-        &[]
-    }
+    /// A new cluster there.
+    async fn cluster(&self, seed: u64) -> ClusterRig;
 
     /// Nothing gets from `from` to `to`.
     fn close(&self, from: u64, to: u64);
@@ -88,8 +77,7 @@ pub struct Scene<W> {
 
 impl<W: Ways> Scene<W> {
     pub async fn begin(ways: W) -> Self {
-        let flags = [&FLAGS, ways.flags()].concat();
-        let rig = ClusterRig::start_by(ways.binary(), seed(), &flags, ways.doors()).await;
+        let rig = ways.cluster(seed()).await;
         let load = rig.under_load(&PRODUCTS).await;
         let scene = Self { rig, ways, load };
         scene.answers("answers").await;
@@ -215,9 +203,8 @@ impl<W: Ways> Scene<W> {
 
 /// A client that knows one node only.
 pub async fn knows_only(rig: &ClusterRig, node: u64) -> Client {
-    let url = format!("sluice://{}", rig.cluster.node(node).launch().listen);
     let builder = Client::builder().deadline(LONELY).resolve_budget(LONELY).connections(1);
-    builder.connect(&url).await.unwrap_or_else(|error| panic!("{error}\n{}", rig.words()))
+    builder.connect(&rig.url_of(node)).await.unwrap_or_else(|error| panic!("{error}\n{}", rig.words()))
 }
 
 /// Somebody who knows one node only, and a product of which all is taken until it is told otherwise.
