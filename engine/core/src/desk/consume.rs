@@ -177,9 +177,9 @@ impl Desk {
             if sequence <= cursor {
                 return Answer::position(at, 0, 0, cursor);
             }
-            let place = place(&stream.tail, group, sequence);
+            let ahead = place(&stream.tail, group, sequence);
             let distance = sequence - group.min_cursor().min(sequence);
-            Answer::position(at, place.ahead, stream.rates.eta_ms(group.id(), distance), cursor)
+            Answer::position(at, ahead, stream.rates.eta_ms(group.id(), distance), cursor)
         };
         let answers = items.iter().map(of).collect();
         self.reply_plain(caller, answers);

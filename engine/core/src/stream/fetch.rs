@@ -210,21 +210,19 @@ impl Reader<'_> {
     /// Everything up to this sequence is acknowledged in all of the member's lanes.
     fn begins_after(self) -> u64 {
         let Some(group) = self.group else { return 0 };
-        let lanes = (0..u64::BITS).filter(|lane| self.lanes & 1 << lane != 0);
         let late = u64::from(fault::is_on(Mutant::EventPassedOver));
-        lanes.map(|lane| group.cursor(lane)).min().unwrap_or(0) + late
+        group.min_cursor_of(self.lanes).unwrap_or(0) + late
     }
 
     /// The event as this reader gets it, if it does.
     #[inline]
     fn wants(self, event: &EventRecord) -> Option<EventRecord> {
         let Some(group) = self.group else { return Some(*event) };
-        let (lane, sequence) = (lane_of(event.product()), event.sequence());
-        let is_mine = self.lanes & 1 << lane != 0 && sequence > group.cursor(lane);
-        if !is_mine || !group.wants(event) || group.is_dead(sequence) {
+        let lane = lane_of(event.product());
+        if self.lanes & 1 << lane == 0 || !group.awaits(event) {
             return None;
         }
-        let failing = group.failing(lane).filter(|failing| failing.sequence == sequence);
+        let failing = group.failing(lane).filter(|failing| failing.sequence == event.sequence());
         Some(event.delivered(failing.map_or(0, |failing| failing.attempts), false))
     }
 }

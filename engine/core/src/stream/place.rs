@@ -18,71 +18,42 @@ const SMOOTHING: f64 = 0.2;
 /// How long a rate is measured at least, milliseconds.
 const MEASURE_MS: u64 = 500;
 
-/// A place in line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Events that the group takes before this one.
-    pub(crate) ahead: u64,
-    /// Some of them were estimated from their neighbours' number.
-    pub(crate) is_estimate: bool,
-}
-
-/// Counts what a group has still to take of what came before `sequence`.
-pub(crate) fn place(tail: &Tail, group: &Group, sequence: u64) -> Place {
+/// How many events a group takes before the one of this sequence: exact where memory has what is ahead, otherwise estimated
+/// from the numbers of its pages.
+pub(crate) fn place(tail: &Tail, group: &Group, sequence: u64) -> u64 {
     let low = group.min_cursor() + 1;
-    let mut place = Place::default();
     if low >= sequence {
-        return place;
+        return 0;
     }
     let census = &tail.census;
-    let whole = census.pages_within(low, sequence);
-    let (first, behind) = whole.unwrap_or((sequence, sequence));
-    place.add_each(tail, group, low, first.min(sequence));
-    place.add_each(tail, group, behind, sequence);
-    if whole.is_none() {
-        return place;
-    }
+    let Some((first, behind)) = census.pages_within(low, sequence) else {
+        return one_by_one(tail, group, low, sequence);
+    };
+    let mut ahead = one_by_one(tail, group, low, first) + one_by_one(tail, group, behind, sequence);
     let kinds = match group.terms().kinds {
         0 => EventKind::all(),
         kinds => kinds,
     };
     let wanted = wanted_lanes(group);
-    place.is_estimate |= wanted != u64::MAX;
     for lane in (0..LANES).filter(|lane| wanted & 1 << lane != 0) {
         let next = (group.cursor(lane) + 1).clamp(first, behind);
         let page = next / PAGE * PAGE;
-        place.ahead += census.sum(page, behind, lane, kinds);
-        if next > page {
-            let of_page = census.sum(page, page + PAGE, lane, kinds);
-            place.ahead -= of_page * (next - page) / PAGE;
-            place.is_estimate = true;
-        }
+        let done = census.sum(page, page + PAGE, lane, kinds) * (next - page) / PAGE;
+        ahead += census.sum(page, behind, lane, kinds).saturating_sub(done);
     }
     let dead = group.letters_from(first).take_while(|letter| letter.event.sequence() < behind);
     let open = dead.filter(|letter| letter.event.sequence() > group.cursor(lane_of(letter.event.product())));
-    place.ahead = place.ahead.saturating_sub(open.count() as u64);
-    place
+    ahead.saturating_sub(open.count() as u64)
 }
 
-impl Place {
-    /// Counts one by one, if memory has them.
-    fn add_each(&mut self, tail: &Tail, group: &Group, from: u64, to: u64) {
-        if from >= to {
-            return;
-        }
-        let Some(blocks) = tail.from(from, to - from) else {
-            self.ahead += to - from;
-            self.is_estimate = true;
-            return;
-        };
-        let events = blocks.iter().flat_map(|block| block.from(from));
-        let open = events.take_while(|event| event.sequence() < to).filter(|event| {
-            event.sequence() > group.cursor(lane_of(event.product()))
-                && group.wants(event)
-                && !group.is_dead(event.sequence())
-        });
-        self.ahead += open.count() as u64;
+/// Counts one by one, if memory has them; otherwise each is taken to be wanted.
+fn one_by_one(tail: &Tail, group: &Group, from: u64, to: u64) -> u64 {
+    if from >= to {
+        return 0;
     }
+    let Some(blocks) = tail.from(from, to - from) else { return to - from };
+    let events = blocks.iter().flat_map(|block| block.from(from));
+    events.take_while(|event| event.sequence() < to).filter(|event| group.awaits(event)).count() as u64
 }
 
 /// Lanes that hold what a group wants, and perhaps other products too.

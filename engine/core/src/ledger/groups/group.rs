@@ -136,7 +136,7 @@ impl Group {
     pub fn members(&self) -> impl ExactSizeIterator<Item = Seat> {
         self.members.iter().map(|member| {
             let lanes = self.lanes_of(member.number);
-            let cursor = each(lanes).map(|lane| self.cursor(lane)).min().unwrap_or(self.min_cursor);
+            let cursor = self.min_cursor_of(lanes).unwrap_or(self.min_cursor);
             Seat { member: member.number, since: member.since, lanes, cursor }
         })
     }
@@ -152,6 +152,19 @@ impl Group {
     /// Everything up to this sequence is acknowledged in every lane.
     pub fn min_cursor(&self) -> u64 {
         self.min_cursor
+    }
+
+    /// Everything up to this sequence is acknowledged in each of these lanes; `None` if there are none.
+    pub fn min_cursor_of(&self, lanes: u64) -> Option<u64> {
+        each(lanes).map(|lane| self.cursor(lane)).min()
+    }
+
+    /// Whether it has still to take the event in its place.
+    #[inline]
+    pub fn awaits(&self, event: &EventRecord) -> bool {
+        event.sequence() > self.cursor(lane_of(event.product()))
+            && self.wants(event)
+            && !self.is_dead(event.sequence())
     }
 
     /// Whether its terms ask for such an event.
