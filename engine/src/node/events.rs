@@ -12,6 +12,7 @@ use sluice_protocol::ids::ClusterId;
 use super::shared::{Shared, give_up};
 use super::{NodeError, spawn};
 use crate::datadir::DataDir;
+use crate::peers::Post;
 use crate::stream::fill::{Given, Giver};
 use crate::stream::reads::{self, Asked, Reads};
 use crate::stream::thread::{self, Events, Writer};
@@ -72,32 +73,34 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 fn fill_gaps(shared: &Shared, cluster: ClusterId, rate: u64) {
     let Some(post) = &shared.post else { return };
     while !shared.is_stopping() {
-        let mut progress = false;
-        if let Some(gap) = shared.events.missing().first().copied() {
-            let book = post.book();
-            let others = book.nodes().filter(|node| *node != post.node()).filter_map(|node| book.get(node));
-            let mut without = 0;
-            progress = others.into_iter().any(|entry| match fill(shared, &entry.clients, cluster, rate, gap) {
-                Ok(progress) => {
-                    without += usize::from(!progress);
-                    progress
-                }
-                Err(error) => {
-                    tracing::debug!(from = gap.from, at = entry.clients, %error, "events cannot be fetched");
-                    false
-                }
-            });
-            let all = book.nodes().filter(|node| *node != post.node()).count();
-            if !progress && all > 0 && without == all && shared.board.stream.groups().iter().next().is_none()
-            {
-                // An earlier version kept none, and nobody waits for them.
-                shared.events.give_up(gap.to);
-            }
-        }
-        if !progress {
+        let gap = shared.events.missing().first().copied();
+        if !gap.is_some_and(|gap| fill_from_others(shared, post, cluster, rate, gap)) {
             std::thread::park_timeout(LOOK_EVERY);
         }
     }
+}
+
+/// Fills what the first node that has anything of a gap has of it. Whether any had.
+fn fill_from_others(shared: &Shared, post: &Post, cluster: ClusterId, rate: u64, gap: Missing) -> bool {
+    let book = post.book();
+    let others = book.nodes().filter(|node| *node != post.node());
+    let (mut all, mut without) = (0, 0);
+    for node in others {
+        all += 1;
+        let Some(entry) = book.get(node) else { continue };
+        match fill(shared, &entry.clients, cluster, rate, gap) {
+            Ok(true) => return true,
+            Ok(false) => without += 1,
+            Err(error) => {
+                tracing::debug!(from = gap.from, at = entry.clients, %error, "events cannot be fetched");
+            }
+        }
+    }
+    if all > 0 && without == all && shared.board.stream.groups().iter().next().is_none() {
+        // An earlier version kept none, and nobody waits for them.
+        shared.events.give_up(gap.to);
+    }
+    false
 }
 
 /// Fills what one node has of a gap. Whether it had anything.
