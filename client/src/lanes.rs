@@ -10,35 +10,7 @@ use sluice_protocol::Kind;
 use crate::call::{Call, Lost};
 
 /// The kinds of calls, each with its lane.
-const KINDS: [Kind; 27] = [
-    Kind::Ping,
-    Kind::Reserve,
-    Kind::Confirm,
-    Kind::Cancel,
-    Kind::Resolve,
-    Kind::QueryReservation,
-    Kind::QueryProduct,
-    Kind::PutProduct,
-    Kind::Restock,
-    Kind::WriteOff,
-    Kind::Seal,
-    Kind::ListProducts,
-    Kind::PutGroup,
-    Kind::RemoveGroup,
-    Kind::ListGroups,
-    Kind::ListMembers,
-    Kind::SeekGroup,
-    Kind::QueryStream,
-    Kind::Join,
-    Kind::Leave,
-    Kind::Fetch,
-    Kind::Ack,
-    Kind::Nak,
-    Kind::ListDead,
-    Kind::Redrive,
-    Kind::DropDead,
-    Kind::QueryPlace,
-];
+const KINDS: [Kind; Kind::CALLS.len()] = Kind::CALLS;
 
 /// Calls by kind.
 #[derive(Default)]

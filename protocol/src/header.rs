@@ -224,6 +224,27 @@ impl Kind {
         Self::Fault,
     ];
 
+    /// What clients ask once they are greeted, in the order of the numbers.
+    pub const CALLS: [Self; 27] = Self::some(Self::Ping);
+
+    /// Those of them whose items are answered one by one.
+    pub const ANSWERED: [Self; 26] = Self::some(Self::Reserve);
+
+    /// Some of all kinds, from one on.
+    const fn some<const LEN: usize>(first: Self) -> [Self; LEN] {
+        let mut from = 0;
+        while Self::ALL[from] as u8 != first as u8 {
+            from += 1;
+        }
+        let mut kinds = [first; LEN];
+        let mut at = 0;
+        while at < LEN {
+            kinds[at] = Self::ALL[from + at];
+            at += 1;
+        }
+        kinds
+    }
+
     /// The kind of a byte.
     ///
     /// # Errors

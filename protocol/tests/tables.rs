@@ -45,6 +45,14 @@ fn every_kind_is_on_the_page() {
 }
 
 #[test]
+fn what_clients_ask_is_every_request_but_the_greeting() {
+    let requests: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.is_request()).collect();
+    assert_eq!((requests[0], &requests[1..]), (Kind::Hello, &Kind::CALLS[..]));
+    let answered = requests.into_iter().filter(|kind| kind.item_len().is_some());
+    assert_eq!(answered.collect::<Vec<_>>(), Kind::ANSWERED);
+}
+
+#[test]
 fn every_status_is_on_the_page() {
     let expected: Vec<_> = Status::ALL.iter().map(|status| named(*status as u64, status)).collect();
     assert_eq!(numbered("status"), expected);

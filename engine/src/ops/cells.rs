@@ -118,36 +118,6 @@ impl<L: Label> Gauges<L> {
     }
 }
 
-/// The kinds of request whose items are answered one by one, in the order of their numbers.
-pub const ANSWERED_KINDS: [Kind; 26] = [
-    Kind::Reserve,
-    Kind::Confirm,
-    Kind::Cancel,
-    Kind::Resolve,
-    Kind::QueryReservation,
-    Kind::QueryProduct,
-    Kind::PutProduct,
-    Kind::Restock,
-    Kind::WriteOff,
-    Kind::Seal,
-    Kind::ListProducts,
-    Kind::PutGroup,
-    Kind::RemoveGroup,
-    Kind::ListGroups,
-    Kind::ListMembers,
-    Kind::SeekGroup,
-    Kind::QueryStream,
-    Kind::Join,
-    Kind::Leave,
-    Kind::Fetch,
-    Kind::Ack,
-    Kind::Nak,
-    Kind::ListDead,
-    Kind::Redrive,
-    Kind::DropDead,
-    Kind::QueryPlace,
-];
-
 /// Status numbers fit in it, so that a status is its own column.
 const STATUS_COLUMNS: usize = 64;
 
@@ -161,7 +131,7 @@ pub struct AnswerCounts {
 
 impl Default for AnswerCounts {
     fn default() -> Self {
-        let cells = ANSWERED_KINDS.len() * STATUS_COLUMNS;
+        let cells = Kind::ANSWERED.len() * STATUS_COLUMNS;
         Self { cells: (0..cells).map(|_| Counter::default()).collect() }
     }
 }
@@ -200,8 +170,8 @@ impl AnswerCounts {
 const ROWS: [u8; 256] = {
     let mut rows = [u8::MAX; 256];
     let mut at = 0;
-    while at < ANSWERED_KINDS.len() {
-        rows[ANSWERED_KINDS[at] as usize] = at as u8;
+    while at < Kind::ANSWERED.len() {
+        rows[Kind::ANSWERED[at] as usize] = at as u8;
         at += 1;
     }
     rows
@@ -209,7 +179,7 @@ const ROWS: [u8; 256] = {
 
 fn row(kind: Kind) -> usize {
     let row = usize::from(ROWS[kind as usize]);
-    assert!(row < ANSWERED_KINDS.len(), "items of {kind:?} have no answers");
+    assert!(row < Kind::ANSWERED.len(), "items of {kind:?} have no answers");
     row
 }
 

@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use sluice_protocol::{Kind, Status};
 
-use super::cells::{ANSWERED_KINDS, AnswerCounts, Counter, Counters, Gauge, Gauges, MillisGauge, RoleCell};
+use super::cells::{AnswerCounts, Counter, Counters, Gauge, Gauges, MillisGauge, RoleCell};
 use super::histogram::{Durations, Sizes};
 use super::labels::{Label, Role, snake_case};
 
@@ -111,7 +111,7 @@ impl Export for AnswerCounts {
     /// Of the pairs of kind and status most can never occur: only those that did are shown, and the answers to
     /// reserve from the start, so that a rate over them is defined before the first sale.
     fn write(&self, mut encoder: MetricEncoder<'_>) -> Result {
-        for kind in ANSWERED_KINDS {
+        for kind in Kind::ANSWERED {
             for status in Status::ALL {
                 let given = self.get(kind, *status);
                 if given > 0 || kind == Kind::Reserve {

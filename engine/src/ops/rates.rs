@@ -5,7 +5,7 @@
 use parking_lot::Mutex;
 use sluice_protocol::{Kind, Status};
 
-use super::cells::{ANSWERED_KINDS, AnswerCounts};
+use super::cells::AnswerCounts;
 
 /// Samples closer together say nothing, milliseconds.
 const SAMPLE_MS_MIN: u64 = 900;
@@ -60,7 +60,7 @@ fn count(answers: &AnswerCounts) -> [u64; 3] {
     let all = |kind: Kind| -> u64 { Status::ALL.iter().map(|status| answers.get(kind, *status)).sum() };
     let refusals = Status::ALL.iter().filter(|status| (16..48).contains(&(**status as u8)));
     [
-        ANSWERED_KINDS.into_iter().map(all).sum(),
+        Kind::ANSWERED.into_iter().map(all).sum(),
         answers.get(Kind::Reserve, Status::Reserved),
         refusals.map(|status| answers.get(Kind::Reserve, *status)).sum(),
     ]

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sluice_protocol::Status;
+use sluice_protocol::{Kind, Status};
 
-use super::cells::{ANSWERED_KINDS, AnswerCounts};
+use super::cells::AnswerCounts;
 use super::groups::GroupStats;
 use super::health::Health;
 use super::histogram::{Durations, Sizes};
@@ -317,7 +317,7 @@ fn node(metrics: &Metrics, health: &Health) -> NodeStats {
 
 fn answers(counts: &AnswerCounts) -> BTreeMap<String, BTreeMap<String, u64>> {
     let mut kinds = BTreeMap::new();
-    for kind in ANSWERED_KINDS {
+    for kind in Kind::ANSWERED {
         let given: BTreeMap<String, u64> = Status::ALL
             .iter()
             .map(|status| (snake_case(&format!("{status:?}")), counts.get(kind, *status)))
