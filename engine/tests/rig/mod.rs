@@ -23,6 +23,7 @@ pub mod shop;
 pub mod steady;
 pub mod taker;
 pub mod taps;
+pub mod worker;
 
 use std::env;
 use std::fs;
