@@ -43,7 +43,7 @@ pub enum ReadError {
     },
 }
 
-/// An event that the cursor of its lane has passed, or will, and that has not taken effect.
+/// An event that the cursor of its lane has passed, and that has not taken effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undone {
     /// Its sequence.
@@ -67,7 +67,7 @@ pub struct Missing {
 pub struct Snapshot<'a> {
     transaction: Transaction<'a>,
     orders: TableName,
-    /// The group takes part from behind this sequence on.
+    /// What is behind this sequence was handed to this database; what is before, only if the group was moved back.
     pub base: u64,
     /// Up to where each lane is done; 0 where it never did anything. See [`sluice_protocol::event::lane_of`].
     pub cursors: [u64; LANES as usize],
@@ -96,7 +96,8 @@ pub async fn snapshot<'a>(
     let base = format!("SELECT base FROM {} WHERE group_name = $1", tables.groups);
     let row = transaction.query_opt(&base, &[&group]).await?;
     let row = row.ok_or_else(|| ReadError::UnknownGroup { group: group.to_owned() })?;
-    let base = sequence(row.try_get(0)?).map_err(damaged(&tables.groups))?;
+    let base = row.try_get::<_, Option<i64>>(0)?.map(sequence).transpose();
+    let base = base.map_err(damaged(&tables.groups))?.unwrap_or(0);
 
     let select = format!("SELECT lane, sequence FROM {} WHERE group_name = $1", tables.cursors);
     let mut cursors = [0; LANES as usize];

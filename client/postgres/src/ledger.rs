@@ -7,12 +7,12 @@ use tokio_postgres::GenericClient;
 
 use crate::shape::{Shape, ShapeError, TableName};
 
-/// The groups that this database takes part in, and from where on.
+/// The groups that this database takes part in, and from where on: null until a first member has its seat.
 pub(crate) const GROUPS: Shape = Shape {
     columns: &[("group_name", "text"), ("base", "bigint"), ("noted_at", "timestamp with time zone")],
     definition: "(
   group_name text PRIMARY KEY,
-  base bigint NOT NULL CHECK (base >= 0),
+  base bigint CHECK (base >= 0),
   noted_at timestamptz NOT NULL DEFAULT now()
 )",
 };
@@ -29,7 +29,7 @@ pub(crate) const CURSORS: Shape = Shape {
 ) WITH (fillfactor = 20)",
 };
 
-/// Events that may be passed over by their lane's cursor, and have not taken effect.
+/// Events that their lane's cursor has passed, and that have not taken effect.
 pub(crate) const UNDONE: Shape = Shape {
     columns: &[
         ("group_name", "text"),
