@@ -14,6 +14,7 @@ mod node;
 mod output;
 mod position;
 mod product;
+mod relay;
 mod remote;
 mod reservation;
 mod serve;
@@ -33,6 +34,7 @@ pub use group::GroupCommand;
 pub use node::NodeCommand;
 pub use position::{PositionArgs, WatchArgs};
 pub use product::ProductCommand;
+pub use relay::RelayArgs;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
 pub use serve::ServeArgs;
 pub use status::StatusArgs;
@@ -83,6 +85,8 @@ pub enum Command {
     Position(PositionArgs),
     /// Print events as they are committed
     Tail(TailArgs),
+    /// Publish all events to a message broker, each once and in order
+    Relay(Box<RelayArgs>),
     /// List, show, create, move and remove consumer groups
     #[command(subcommand)]
     Group(GroupCommand),
@@ -111,6 +115,7 @@ impl Cli {
             Command::Watch(args) => args.run(),
             Command::Position(args) => args.run(),
             Command::Tail(args) => args.run(),
+            Command::Relay(args) => args.run(),
             Command::Group(command) => command.run(),
             Command::Dead(command) => command.run(),
         }
