@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use sluice_protocol::request::{IdItem, ListItem, ProductItem, PutProductItem, Terms};
-use sluice_protocol::{Kind, ProductId, ReservationId, UserId};
+use sluice_protocol::{ClusterId, Kind, ProductId, ReservationId, UserId};
 
 use crate::builder::{Builder, TIME_MAX, TIME_MIN};
 use crate::call::{Asked, Reply};
@@ -103,6 +103,12 @@ impl Client {
     /// The server that leads, as far as this client is connected to it at this moment.
     pub fn server(&self) -> Option<Address> {
         self.shared.links.iter().find_map(Link::server)
+    }
+
+    /// The cluster that this client talks to, for good: that of the first server which welcomed it. A client that was
+    /// connected knows it.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.shared.common.cluster.known()
     }
 
     /// What was wrong with each server that was tried since a leader was last found, for logs and status pages.

@@ -39,6 +39,11 @@ impl OwnCluster {
         let expected = *self.0.get_or_init(|| got);
         if got == expected { Ok(()) } else { Err(Trouble::OtherCluster { expected, got }) }
     }
+
+    /// Which one, once there was a welcome.
+    pub(crate) fn known(&self) -> Option<ClusterId> {
+        self.0.get().copied()
+    }
 }
 
 /// Connects to one address and reads its welcome, within `time`.
@@ -70,7 +75,9 @@ mod tests {
     #[test]
     fn the_first_cluster_is_the_own_one() {
         let own = OwnCluster::default();
+        assert_eq!(own.known(), None);
         assert_eq!(own.check(ClusterId(7)), Ok(()));
+        assert_eq!(own.known(), Some(ClusterId(7)));
         assert_eq!(own.check(ClusterId(7)), Ok(()));
         let (expected, got) = (ClusterId(7), ClusterId(8));
         assert_eq!(own.check(got), Err(Trouble::OtherCluster { expected, got }));

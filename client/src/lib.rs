@@ -45,7 +45,7 @@
 //! - [`consume`]: the stream of events; [`Watch`]: one reservation
 //! - [`outcome`]: final answers; [`view`]: what reads return
 //! - [`Error`]: no final answer, and what to do about it; [`Tried`], [`Trouble`]: what was wrong with which server
-//! - [`IdGenerator`], [`fresh_id`]: where ids come from
+//! - [`IdGenerator`], [`fresh_id`]: where ids come from; [`Utc`]: times as people read them
 //!
 //! Inside, from caller to socket: `client`, `batch` and `reads` (calls, in their callers' futures), `retry` (when to
 //! try again), `waiter` (the two ends of a call), `intake` and `lanes` (calls that wait, by kind), `connection` (the
@@ -76,6 +76,7 @@ mod session;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod time;
 mod trouble;
 mod url;
 pub mod view;
@@ -104,6 +105,7 @@ pub use sluice_protocol::{
     ClusterId, FaultCode, NodeId, ProductId, RefusedField, ReservationId, State, Status, UserId,
 };
 pub use tail::{Tail, Tailed};
+pub use time::Utc;
 pub use trouble::{Tried, Trouble};
 pub use url::{ADDRESSES_MAX, Address, UrlError};
 pub use view::{DeadLetter, Group, Member, Position, Product, Products, Reservation, StreamBounds};

@@ -72,14 +72,8 @@ enum Victim {
     Broker,
 }
 
-const VICTIMS: [Victim; 6] = [
-    Victim::HandOff,
-    Victim::Leader,
-    Victim::Relay,
-    Victim::Database,
-    Victim::Follower,
-    Victim::Broker,
-];
+const VICTIMS: [Victim; 6] =
+    [Victim::HandOff, Victim::Leader, Victim::Relay, Victim::Database, Victim::Follower, Victim::Broker];
 
 /// Everything that can be killed.
 struct Scene {

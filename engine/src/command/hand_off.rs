@@ -96,9 +96,10 @@ impl Teller {
                 json!({ "hand_off": "lost", "message": why }),
                 format!("PostgreSQL is lost: {why}; trying again"),
             ),
-            News::Troubled(error) => {
-                (json!({ "hand_off": "troubled", "message": error.to_string() }), format!("{error}; going on"))
-            }
+            News::Troubled(error) => (
+                json!({ "hand_off": "troubled", "message": error.to_string() }),
+                format!("{error}; going on"),
+            ),
             News::Failed { event, cause, why } => (
                 json!({ "hand_off": "failed", "sequence": event.sequence, "cause": cause, "message": why }),
                 format!("event {} is refused: {why}", event.sequence),

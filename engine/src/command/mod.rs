@@ -10,13 +10,16 @@ pub mod demo;
 pub mod exit;
 mod found;
 mod group;
+mod hand_off;
 mod node;
 mod output;
 mod position;
 mod product;
+mod relay;
 mod remote;
 mod reservation;
 mod serve;
+mod signals;
 mod status;
 mod tail;
 pub mod time;
@@ -30,9 +33,11 @@ pub use demo::DemoArgs;
 pub use exit::Exit;
 pub use found::{InitArgs, JoinArgs};
 pub use group::GroupCommand;
+pub use hand_off::HandOffArgs;
 pub use node::NodeCommand;
 pub use position::{PositionArgs, WatchArgs};
 pub use product::ProductCommand;
+pub use relay::RelayArgs;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
 pub use serve::ServeArgs;
 pub use status::StatusArgs;
@@ -83,6 +88,10 @@ pub enum Command {
     Position(PositionArgs),
     /// Print events as they are committed
     Tail(TailArgs),
+    /// Keep a table of orders in PostgreSQL: one row for each reservation
+    HandOff(HandOffArgs),
+    /// Publish all events to a message broker, each once and in order
+    Relay(Box<RelayArgs>),
     /// List, show, create, move and remove consumer groups
     #[command(subcommand)]
     Group(GroupCommand),
@@ -111,6 +120,8 @@ impl Cli {
             Command::Watch(args) => args.run(),
             Command::Position(args) => args.run(),
             Command::Tail(args) => args.run(),
+            Command::HandOff(args) => args.run(),
+            Command::Relay(args) => args.run(),
             Command::Group(command) => command.run(),
             Command::Dead(command) => command.run(),
         }

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use sluice_client::{Client, EventKind, EventView, ProductId, Start, Tailed};
+use sluice_relay::event_json;
 
 use super::exit::Exit;
 use super::output::{self, Failure};
@@ -108,33 +109,6 @@ fn line(event: &EventView, as_json: bool) -> String {
     if as_json { format!("{}\n", event_json(event)) } else { event_text(event) }
 }
 
-/// An event as one object. What does not apply to its kind is left out.
-pub(super) fn event_json(event: &EventView) -> Json {
-    let mut object = json!({
-        "sequence": event.sequence,
-        "index": event.index,
-        "time": Utc(event.time_ms).to_string(),
-        "time_ms": event.time_ms,
-        "kind": name_of(event.kind),
-        "product": event.product.0,
-    });
-    if event.user.0 != 0 {
-        object["user"] = json!(event.user.0);
-    }
-    if event.id.0 != 0 {
-        object["id"] = json!(event.id.to_string());
-    }
-    if event.quantity != 0 {
-        object["quantity"] = json!(event.quantity);
-    }
-    match event.kind {
-        EventKind::Reserved => object["deadline_ms"] = json!(event.detail),
-        EventKind::Cancelled => object["reason"] = json!(event.detail),
-        _ => {}
-    }
-    object
-}
-
 fn event_text(event: &EventView) -> String {
     let kind = name_of(event.kind).replace('_', " ");
     let mut text = format!("{}  {:>8}  {kind:<13}", Utc(event.time_ms), event.sequence);
@@ -187,18 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_what_applies() {
-        let reserved = event_json(&event(EventKind::Reserved));
-        assert_eq!((&reserved["deadline_ms"], reserved.get("reason")), (&json!(3), None));
-        let sealed = EventView {
-            user: UserId(0),
-            quantity: 0,
-            id: ReservationId(0),
-            detail: 0,
-            ..event(EventKind::Sealed)
-        };
-        let keys: Vec<String> = event_json(&sealed).as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys, ["index", "kind", "product", "sequence", "time", "time_ms"]);
+    fn kinds_have_one_name_here_and_in_subjects() {
+        for kind in EventKind::ALL {
+            assert_eq!(name_of(kind), sluice_relay::kind_name(*kind));
+        }
     }
 
     #[test]

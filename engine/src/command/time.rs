@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_client::Start;
+pub use sluice_client::Utc;
 
 use crate::config::Value;
 
@@ -15,19 +16,6 @@ const MS_PER_DAY: u64 = 86_400_000;
 const EPOCH_DAYS: u64 = 719_468;
 const DAYS_PER_ERA: u64 = 146_097;
 const YEAR_MAX: u64 = 9999;
-
-/// Milliseconds since 1970, shown as `2026-11-27T20:00:00.000Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Utc(pub u64);
-
-impl fmt::Display for Utc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil(self.0 / MS_PER_DAY);
-        let ms = self.0 % MS_PER_DAY;
-        let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
-    }
-}
 
 /// A span as people say it: its two largest units, such as `14m 3s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,19 +105,6 @@ pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Days since 1970 to year, month, day.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + EPOCH_DAYS;
-    let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / (DAYS_PER_ERA - 1)) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day_of_year - (153 * from_march + 2) / 5 + 1)
-}
-
 /// Year, month, day to days since 1970.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let year = year - u64::from(month <= 2);
@@ -149,7 +124,7 @@ fn utc(text: &str) -> Option<u64> {
     }
     let days = days(year, month, day)?;
     // A day that its month does not have would come out as one of the next month.
-    if civil(days) != (year, month, day) {
+    if !Utc(days * MS_PER_DAY).to_string().starts_with(date) {
         return None;
     }
     let zone = time.find(['Z', '+', '-'])?;
