@@ -8,7 +8,7 @@
 
 mod rig;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::rc::Rc;

@@ -75,7 +75,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn add(&mut self, news: &News) {
+    /// Counts it.
+    pub fn add(&mut self, news: &News) {
         match news {
             News::Connected => self.connections += 1,
             News::Committed { done, repeated } => {
