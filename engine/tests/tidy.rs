@@ -52,8 +52,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-client", &["sluice-protocol"]),
     ("sluice-judges", &["sluice-core", "sluice-protocol"]),
     ("sluice-sim", &["sluice-core", "sluice-judges", "sluice-protocol"]),
-    ("sluice-engine", &["sluice-client", "sluice-core", "sluice-protocol"]),
-    ("sluice-bench", &["sluice-client", "sluice-core", "sluice-engine", "sluice-protocol"]),
+    ("sluice-relay", &["sluice-client", "sluice-protocol"]),
+    ("sluice-outside", &[]),
+    ("sluice-engine", &["sluice-client", "sluice-core", "sluice-protocol", "sluice-relay"]),
+    (
+        "sluice-bench",
+        &[
+            "sluice-client",
+            "sluice-core",
+            "sluice-engine",
+            "sluice-outside",
+            "sluice-protocol",
+            "sluice-relay",
+        ],
+    ),
     ("sluice-fuzz", &["sluice-core", "sluice-engine", "sluice-protocol"]),
 ];
 
