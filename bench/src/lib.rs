@@ -7,8 +7,8 @@
 //! - [`callers`]: the same workloads through the client crate
 //! - [`server`]: servers of our own, started and stopped for a measurement; [`process`]: what they use
 //! - [`measure`]: what a measurement says; [`machine`]: where it was made; [`chart`]: how it looks
-//! - [`load`], [`restart`], [`idle`], [`failover`], [`catch_up`], [`stream`], [`compare`]: the commands of the binary;
-//!   [`given`]: what they have in common
+//! - [`load`], [`restart`], [`idle`], [`failover`], [`catch_up`], [`stream`], [`relay`], [`compare`]:
+//!   the commands of the binary; [`given`]: what they have in common
 //!
 //! Stage benches (codec, gate, ledger, log) are in `benches/`. Deliberately not here: correctness. A figure of a
 //! system that answers wrongly is worth nothing, and other tests see to that.
@@ -27,6 +27,7 @@ pub mod load;
 pub mod machine;
 pub mod measure;
 pub mod process;
+pub mod relay;
 pub mod restart;
 pub mod server;
 pub mod speech;

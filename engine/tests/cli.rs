@@ -106,6 +106,14 @@ fn what_parses_of_the_stream_and_what_does_not() {
         ),
         ("tail --from yesterday", false),
         ("tail --kind sold", false),
+        ("relay --to nats://host:4222", true),
+        (
+            "relay --to tls://a,b --creds f --group g --stream S --subject-prefix p --payload binary --source s --json",
+            true,
+        ),
+        ("relay --to nats://host --duplicate-window 5m --replicas 3 --server sluice://a,b:7400", true),
+        ("relay", false),
+        ("relay --to nats://host --payload xml", false),
         ("group list", true),
         (
             "group create orders --start end --kinds confirmed --product 7 --product 8 --attempts 0 --retry 1s",

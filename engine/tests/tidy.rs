@@ -54,7 +54,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-outside", &[]),
     ("sluice-judges", &["sluice-core", "sluice-protocol"]),
     ("sluice-sim", &["sluice-core", "sluice-judges", "sluice-protocol"]),
-    ("sluice-engine", &["sluice-client", "sluice-core", "sluice-protocol"]),
+    ("sluice-relay", &["sluice-client", "sluice-protocol"]),
+    (
+        "sluice-engine",
+        &["sluice-client", "sluice-core", "sluice-postgres", "sluice-protocol", "sluice-relay"],
+    ),
     (
         "sluice-bench",
         &[
@@ -64,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sluice-outside",
             "sluice-postgres",
             "sluice-protocol",
+            "sluice-relay",
         ],
     ),
     ("sluice-fuzz", &["sluice-core", "sluice-engine", "sluice-protocol"]),

@@ -52,6 +52,10 @@ pub(super) async fn end(context: &Context, settings: &Settings) -> Result<End, N
         }
         other = other.or_else(|| source.map(str::to_owned));
     }
+    if other.is_none() && lowest <= first.max(1) {
+        // All there is was looked at, and nobody relays there.
+        return Ok(End { last, stored: None });
+    }
     Err(NatsError::Foreign { stream: settings.stream.clone(), source_wanted: settings.source.clone(), other })
 }
 

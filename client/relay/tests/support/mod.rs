@@ -128,12 +128,20 @@ impl Running {
         let notes = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&notes);
         let (stop, stopped) = oneshot::channel();
-        let tell = move |note: Note<'_>| told.lock().unwrap().push(note.to_string());
+        let tell = move |note: Note<'_>| {
+            eprintln!("{note}");
+            told.lock().unwrap().push(note.to_string());
+        };
         let stopped = async {
             // Nobody stops a relay whose handle was forgotten.
             let _ = stopped.await;
         };
-        Self { notes, stop, task: tokio::spawn(relay.run(stopped, tell)) }
+        let work = async {
+            let worked = relay.run(stopped, tell).await;
+            eprintln!("{worked:?}");
+            worked
+        };
+        Self { notes, stop, task: tokio::spawn(work) }
     }
 
     pub fn told(&self, words: &str) -> bool {
