@@ -8,6 +8,7 @@ use sluice_bench::compare::CompareCommand;
 use sluice_bench::failover::FailoverArgs;
 use sluice_bench::idle::IdleArgs;
 use sluice_bench::load::LoadArgs;
+use sluice_bench::postgres::PostgresArgs;
 use sluice_bench::relay::RelayArgs;
 use sluice_bench::restart::RestartArgs;
 use sluice_bench::stream::StreamArgs;
@@ -36,6 +37,8 @@ enum Command {
     Stream(StreamArgs),
     /// Measure how fast events are relayed to NATS JetStream
     Relay(RelayArgs),
+    /// Measure how events are handed to PostgreSQL, and what row by row would do
+    Postgres(PostgresArgs),
     /// Measure another system doing the same job, in turns with Sluice
     #[command(subcommand)]
     Compare(CompareCommand),
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::CatchUp(args) => args.run(),
         Command::Stream(args) => args.run(),
         Command::Relay(args) => args.run(),
+        Command::Postgres(args) => args.run(),
         Command::Compare(command) => command.run(),
     };
     match result {
