@@ -50,10 +50,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-protocol", &[]),
     ("sluice-core", &["sluice-protocol"]),
     ("sluice-client", &["sluice-protocol"]),
+    ("sluice-postgres", &["sluice-client", "sluice-protocol"]),
+    ("sluice-outside", &[]),
     ("sluice-judges", &["sluice-core", "sluice-protocol"]),
     ("sluice-sim", &["sluice-core", "sluice-judges", "sluice-protocol"]),
     ("sluice-engine", &["sluice-client", "sluice-core", "sluice-protocol"]),
-    ("sluice-bench", &["sluice-client", "sluice-core", "sluice-engine", "sluice-protocol"]),
+    (
+        "sluice-bench",
+        &[
+            "sluice-client",
+            "sluice-core",
+            "sluice-engine",
+            "sluice-outside",
+            "sluice-postgres",
+            "sluice-protocol",
+        ],
+    ),
     ("sluice-fuzz", &["sluice-core", "sluice-engine", "sluice-protocol"]),
 ];
 

@@ -1,0 +1,302 @@
+//! A hand-off at work: it takes what there is, commits it, acknowledges it, and goes on whatever PostgreSQL does meanwhile.
+//!
+//! Nothing here needs to come to its end: it may be dropped anywhere. What was committed and not acknowledged comes again, and
+//! is found done. Deliberately not here: what happens in a transaction ([`crate::turn`]).
+
+use std::time::Duration;
+
+use sluice_client::{Consumed, Consumer, Delivery};
+use tokio::time::{sleep, timeout};
+
+use crate::effect::{Effect, EffectError};
+use crate::error::{HandOffError, Meaning, meaning};
+use crate::hand_off::HandOff;
+use crate::in_hand::InHand;
+use crate::link::Link;
+use crate::news::{Counts, News};
+use crate::shape::ShapeError;
+use crate::standing::{Standing, StandingError};
+use crate::turn::{Job, Statements, Taken, TurnError, turn};
+
+/// After a first failure it is tried again so soon, after each further one twice as late, up to the second.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of a reason that are kept.
+const WHY_MAX: usize = 1_000;
+
+/// An event was refused, and why.
+struct Refusal {
+    cause: u32,
+    why: String,
+}
+
+/// What a failure means.
+enum Failure {
+    /// One of the events is to blame.
+    Event(Refusal),
+    /// It passes.
+    Passing(String),
+    /// It does not.
+    Fatal(HandOffError),
+}
+
+/// See the module.
+pub(crate) struct Run<E> {
+    hand_off: HandOff<E>,
+    link: Option<(Link, Statements)>,
+    consumer: Option<Consumer>,
+    pause: Duration,
+    pub(crate) counts: Counts,
+}
+
+impl<E: Effect> Run<E> {
+    pub(crate) fn new(hand_off: HandOff<E>) -> Self {
+        Self { hand_off, link: None, consumer: None, pause: PAUSE_MIN, counts: Counts::default() }
+    }
+
+    /// Works until there is nothing to go on with.
+    pub(crate) async fn work(&mut self) -> Result<(), HandOffError> {
+        // Before the group is made, so that a group without a place in the database is known to be older than that; and
+        // after, for the place.
+        self.ready().await?;
+        self.open().await?;
+        self.ready().await?;
+        loop {
+            let consumer = self.consumer.as_mut().expect("it stays open until this has ended");
+            match consumer.next_batch(self.hand_off.batch_max).await {
+                Some(Ok(batch)) => self.settle(batch).await?,
+                Some(Err(error)) if error.is_passing() => self.tell(News::Troubled(error)),
+                Some(Err(error)) => return Err(error.into()),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Tells Sluice the last of what is committed, and leaves the group.
+    pub(crate) async fn close(&mut self) {
+        let Some(consumer) = self.consumer.take() else { return };
+        if let Err(error) = consumer.close().await {
+            // It comes again, and is found done.
+            self.tell(News::Troubled(error));
+        }
+    }
+
+    fn tell(&mut self, news: News) {
+        self.counts.add(&news);
+        if let Some(observe) = &mut self.hand_off.observe {
+            observe(&news);
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), HandOffError> {
+        loop {
+            match self.hand_off.consume().open().await {
+                Ok(consumer) => {
+                    self.consumer = Some(consumer);
+                    return Ok(());
+                }
+                Err(error) if error.is_passing() => self.tell(News::Troubled(error)),
+                Err(error) => return Err(error.into()),
+            }
+            self.pause().await;
+        }
+    }
+
+    /// Does what a batch asks for. What it tells beside events comes before them.
+    async fn settle(&mut self, batch: Vec<Consumed>) -> Result<(), HandOffError> {
+        let mut deliveries: Vec<Delivery> = Vec::with_capacity(batch.len());
+        let mut redriven = Vec::new();
+        for consumed in batch {
+            match consumed {
+                Consumed::Event(delivery) if delivery.is_redriven() => redriven.push(delivery),
+                Consumed::Event(delivery) => deliveries.push(delivery),
+                Consumed::Gap { from, to } => {
+                    self.commit(Job::Gap(from, to)).await?;
+                    self.tell(News::Gap { from, to });
+                }
+                Consumed::Parked { event, attempts } => self.tell(News::Parked { event, attempts }),
+                // What a later version may tell is no event.
+                _ => {}
+            }
+        }
+        self.carry(InHand::new(deliveries)).await?;
+        for letter in redriven {
+            self.carry(InHand::new(vec![letter])).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what is in hand, as much together as can be: where an event is refused, it is found by halves.
+    async fn carry(&mut self, mut hand: InHand) -> Result<(), HandOffError> {
+        let whole = 0..hand.events.len();
+        let mut parts = vec![whole];
+        while let Some(part) = parts.pop() {
+            let places = hand.open(part.clone());
+            if places.is_empty() {
+                continue;
+            }
+            let events: Vec<_> = places.iter().map(|at| hand.events[*at]).collect();
+            match self.attempt(Job::Carry(&events)).await? {
+                Ok(Taken { done, repeated }) => {
+                    hand.acknowledge(&places);
+                    self.tell(News::Committed { done, repeated });
+                }
+                Err(refusal) if places.len() == 1 => self.refuse(&mut hand, places[0], refusal).await?,
+                Err(_) => {
+                    let middle = places[places.len() / 2];
+                    parts.extend([middle..part.end, part.start..middle]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An event is refused: it is noted before its delivery fails, so that a dead letter is never taken for done.
+    async fn refuse(&mut self, hand: &mut InHand, at: usize, refusal: Refusal) -> Result<(), HandOffError> {
+        let Refusal { cause, why } = refusal;
+        let event = hand.events[at];
+        let taken = self.commit(Job::PassOver(&event, &why)).await?;
+        if taken.repeated > 0 {
+            // Another member has done it meanwhile.
+            hand.acknowledge(&[at]);
+            return Ok(());
+        }
+        hand.fail(at, cause);
+        self.tell(News::Failed { event, cause, why });
+        Ok(())
+    }
+
+    /// A job that no event can be to blame for.
+    async fn commit(&mut self, job: Job<'_>) -> Result<Taken, HandOffError> {
+        let refused = |Refusal { cause, why }| HandOffError::Effect(EffectError::Refused { cause, why });
+        self.attempt(job).await?.map_err(refused)
+    }
+
+    /// Does a job as often as it takes.
+    async fn attempt(&mut self, job: Job<'_>) -> Result<Result<Taken, Refusal>, HandOffError> {
+        loop {
+            if self.link.is_none() {
+                self.ready().await?;
+            }
+            let HandOff { effect, group, patience, .. } = &mut self.hand_off;
+            let (link, statements) = self.link.as_mut().expect("it is ready");
+            let turn = turn(&mut link.client, statements, group, effect, job);
+            let failure = match timeout(*patience, turn).await {
+                Ok(Ok(taken)) => {
+                    self.pause = PAUSE_MIN;
+                    return Ok(Ok(taken));
+                }
+                Ok(Err(TurnError::Effect(error))) => Failure::of(error),
+                Ok(Err(TurnError::CursorsGone)) => {
+                    Failure::Fatal(HandOffError::CursorsGone { group: group.clone() })
+                }
+                Err(_) => Failure::late(*patience),
+            };
+            match failure {
+                Failure::Event(refusal) => return Ok(Err(refusal)),
+                Failure::Passing(why) => self.lose(why).await,
+                Failure::Fatal(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A connection that is ready, on which everything is as it should be.
+    async fn ready(&mut self) -> Result<(), HandOffError> {
+        loop {
+            let is_new = self.link.is_none();
+            let patience = self.hand_off.patience;
+            let failure = match timeout(patience, self.prepare()).await {
+                Ok(Ok(())) if is_new => {
+                    self.tell(News::Connected);
+                    return Ok(());
+                }
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::late(patience),
+            };
+            match failure {
+                Failure::Passing(why) => self.lose(why).await,
+                Failure::Fatal(error) => return Err(error),
+                Failure::Event(Refusal { cause, why }) => {
+                    return Err(HandOffError::Effect(EffectError::Refused { cause, why }));
+                }
+            }
+        }
+    }
+
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        let HandOff { client, config, dial, tables, effect, group, patience, is_accepted, .. } =
+            &mut self.hand_off;
+        if self.link.is_none() {
+            let link = Link::open(dial, config, *patience).await.map_err(Failure::from)?;
+            tables.ensure(&link.client).await.map_err(Failure::from)?;
+            effect.prepare(&link.client).await.map_err(Failure::of)?;
+            let statements = Statements::prepare(&link.client, tables).await.map_err(Failure::from)?;
+            self.link = Some((link, statements));
+        }
+        let (link, _) = self.link.as_ref().expect("it was made");
+        let standing =
+            Standing { sluice: client, db: &link.client, tables, group, is_accepted: *is_accepted };
+        standing.check().await.map_err(|error| match error {
+            StandingError::Postgres(error) => error.into(),
+            StandingError::Sluice(error) if error.is_passing() => Failure::Passing(error.to_string()),
+            StandingError::Sluice(error) => Failure::Fatal(error.into()),
+            StandingError::Unfit(error) => Failure::Fatal(error),
+        })
+    }
+
+    /// The connection is of no use any more.
+    async fn lose(&mut self, why: String) {
+        if let Some((link, _)) = self.link.take() {
+            link.cut();
+        }
+        self.tell(News::Lost { why });
+        self.pause().await;
+    }
+
+    async fn pause(&mut self) {
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+}
+
+impl Failure {
+    fn of(error: EffectError) -> Self {
+        match error {
+            EffectError::Postgres(error) => error.into(),
+            EffectError::Shape(error) => error.into(),
+            EffectError::Refused { cause, why } => Self::Event(Refusal { cause, why: kept(&why) }),
+            error @ EffectError::Fatal(_) => Self::Fatal(HandOffError::Effect(error)),
+        }
+    }
+
+    fn late(patience: Duration) -> Self {
+        Self::Passing(format!("not done within {patience:?}"))
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match meaning(&error) {
+            Meaning::Event(cause) => Self::Event(Refusal { cause, why: kept(&error.to_string()) }),
+            Meaning::Passing => Self::Passing(error.to_string()),
+            Meaning::Fatal => Self::Fatal(HandOffError::Refused(error)),
+        }
+    }
+}
+
+impl From<ShapeError> for Failure {
+    fn from(error: ShapeError) -> Self {
+        match error {
+            ShapeError::Postgres { source, .. } if meaning(&source) == Meaning::Passing => source.into(),
+            error => Self::Fatal(error.into()),
+        }
+    }
+}
+
+/// A reason as it can be kept in a table.
+fn kept(why: &str) -> String {
+    let short = &why[..why.floor_char_boundary(WHY_MAX)];
+    short.replace('\0', "")
+}
