@@ -16,6 +16,7 @@ mod ops;
 mod output;
 mod position;
 mod product;
+mod reconcile;
 mod remote;
 mod reservation;
 mod serve;
@@ -36,6 +37,7 @@ pub use group::GroupCommand;
 pub use node::NodeCommand;
 pub use position::{PositionArgs, WatchArgs};
 pub use product::ProductCommand;
+pub use reconcile::ReconcileArgs;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
 pub use serve::ServeArgs;
 pub use status::StatusArgs;
@@ -69,6 +71,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Tell what has been sold as of one event, exactly, and whether nodes agree
     Digest(DigestArgs),
+    /// Compare the table of orders in PostgreSQL with what the server says, and name each that is not the same
+    Reconcile(Box<ReconcileArgs>),
     /// Create, change, show and list products; add and remove stock
     #[command(subcommand)]
     Product(ProductCommand),
@@ -108,6 +112,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args),
             Command::Status(args) => args.run(),
             Command::Digest(args) => args.run(),
+            Command::Reconcile(args) => args.run(),
             Command::Product(command) => command.run(),
             Command::Reserve(args) => args.run(),
             Command::Confirm(args) => args.run(),
