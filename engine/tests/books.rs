@@ -74,8 +74,8 @@ async fn sell(client: &Client) {
         let stock = if unlimited { 0 } else { 100 };
         assert!(client.put_product(product, stock, Terms { unlimited, ..TERMS }).await.unwrap().is_done());
     }
-    client.restock(1_u64, 7).await.unwrap();
-    client.write_off(2_u64, 3).await.unwrap();
+    assert!(client.restock(1_u64, 7).await.unwrap().is_done());
+    assert!(client.write_off(2_u64, 3).await.unwrap().is_done());
     // Frames of several reservations: several events of one log index.
     let ids: Vec<_> = (0..24).map(|_| fresh_id()).collect();
     let orders = ids.iter().enumerate().map(|(at, id)| {
@@ -92,8 +92,8 @@ async fn sell(client: &Client) {
             _ => {}
         }
     }
-    client.change_terms(1_u64, Terms { per_user_limit: 50, ..TERMS }).await.unwrap();
-    client.seal(2_u64).await.unwrap();
+    assert!(client.change_terms(1_u64, Terms { per_user_limit: 50, ..TERMS }).await.unwrap().is_done());
+    assert!(client.seal(2_u64).await.unwrap().is_sealed());
 }
 
 /// A hold that expires, and is paid too late: its units are taken from what is free.
@@ -327,9 +327,10 @@ fn events_in(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_sequence_that_has_not_come_is_waited_for_and_then_the_node_says_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let node = start(dir.path(), &[]);
+    // Who asks for something that takes longer is given longer than others.
+    let node = start(dir.path(), &[("ops.request_timeout", "100ms")]);
     let address = ops(&node);
-    let (status, body) = refusal(&address, "/digest?at=3&wait_ms=20");
+    let (status, body) = refusal(&address, "/digest?at=3&wait_ms=300");
     assert_eq!((status, &body["code"], &body["here"]), (503, &"behind".into(), &0.into()), "{body}");
     let waiting = std::thread::spawn({
         let address = address.clone();
@@ -337,9 +338,10 @@ fn a_sequence_that_has_not_come_is_waited_for_and_then_the_node_says_where_it_is
     });
     run(async {
         let client = Client::connect(&format!("sluice://{}", node.address())).await.unwrap();
-        client.put_product(1_u64, 5, TERMS).await.unwrap();
-        client.reserve(1_u64, 1_u64, 2).await.unwrap();
-        client.reserve(1_u64, 2_u64, 1).await.unwrap();
+        assert!(client.put_product(1_u64, 5, TERMS).await.unwrap().is_done());
+        for user in 1..=2_u64 {
+            assert!(client.reserve(1_u64, user, 2).await.unwrap().is_reserved());
+        }
     });
     let (status, body) = waiting.join().unwrap();
     let digest: Value = serde_json::from_slice(&body).unwrap();

@@ -114,6 +114,32 @@ async fn rows(db: &tokio_postgres::Client) -> String {
     db.query_one(ROWS, &[]).await.unwrap().get(0)
 }
 
+/// Changes one row.
+async fn change(db: &tokio_postgres::Client, what: &str, id: ReservationId) {
+    let changed = db.execute(&format!("{what} WHERE reservation = '{id}'"), &[]).await.unwrap();
+    assert_eq!(changed, 1, "{what}");
+}
+
+/// Does to orders of product 1 whatever can be done to them. Its users 0 to 3 have one that is sold, one that is cancelled and two
+/// that are held; the next four likewise. Returns the id of an order that the server does not have.
+async fn tamper(db: &tokio_postgres::Client, ids: &[ReservationId]) -> ReservationId {
+    change(db, "DELETE FROM sluice_orders", ids[0]).await;
+    change(db, "DELETE FROM sluice_orders", ids[1]).await;
+    change(db, "UPDATE sluice_orders SET quantity = 3", ids[2]).await;
+    change(db, "UPDATE sluice_orders SET state = 'sold'", ids[3]).await;
+    change(db, "UPDATE sluice_orders SET user_id = 18446744073709551615", ids[4]).await;
+    change(db, "UPDATE sluice_orders SET product = 2, reason = 6", ids[5]).await;
+    change(db, "UPDATE sluice_orders SET deadline = deadline + interval '1 ms'", ids[6]).await;
+    let extra = ReservationId(0xab);
+    let copy = format!(
+        "INSERT INTO sluice_orders SELECT '{extra}', product, user_id, quantity, state, reason, deadline, sequence, \
+         reserved_at, updated_at FROM sluice_orders WHERE reservation = '{}'",
+        ids[7]
+    );
+    assert_eq!(db.execute(&copy, &[]).await.unwrap(), 1);
+    extra
+}
+
 #[test]
 #[ignore = "needs PostgreSQL: apt-get install --no-install-recommends postgresql"]
 fn each_order_that_was_tampered_with_is_named_and_only_a_repair_changes_the_table() {
@@ -126,32 +152,8 @@ fn each_order_that_was_tampered_with_is_named_and_only_a_repair_changes_the_tabl
         assert_eq!(exit, Some(0), "{said:?}");
         assert!(said[0].contains(": 64 equal, 0 missing, 0 extra, 0 different"), "{said:?}");
 
-        // Users 0 to 3 of product 1: sold, cancelled, held, held; then the same of users 4 to 7.
         let db = database(&postgres).await;
-        let change = async |what: &str, id: ReservationId| {
-            let changed = db.execute(&format!("{what} WHERE reservation = '{id}'"), &[]).await.unwrap();
-            assert_eq!(changed, 1, "{what}");
-        };
-        change("DELETE FROM sluice_orders", ids[0]).await;
-        change("DELETE FROM sluice_orders", ids[1]).await;
-        change("UPDATE sluice_orders SET quantity = 3", ids[2]).await;
-        change("UPDATE sluice_orders SET state = 'sold'", ids[3]).await;
-        change("UPDATE sluice_orders SET user_id = 18446744073709551615", ids[4]).await;
-        change("UPDATE sluice_orders SET product = 2, reason = 6", ids[5]).await;
-        change("UPDATE sluice_orders SET deadline = deadline + interval '1 ms'", ids[6]).await;
-        let extra = ReservationId(0xab);
-        let copied = db
-            .execute(
-                &format!(
-                    "INSERT INTO sluice_orders SELECT '{extra}', product, user_id, quantity, state, reason, deadline, \
-                     sequence, reserved_at, updated_at FROM sluice_orders WHERE reservation = '{}'",
-                    ids[7]
-                ),
-                &[],
-            )
-            .await;
-        assert_eq!(copied.unwrap(), 1);
-
+        let extra = tamper(&db, &ids).await;
         let before = rows(&db).await;
         let (exit, said) = lines(&reconcile(&server, &postgres, &[]));
         assert_eq!((exit, rows(&db).await), (Some(1), before.clone()), "a comparison changes nothing");
@@ -186,7 +188,7 @@ fn each_order_that_was_tampered_with_is_named_and_only_a_repair_changes_the_tabl
         assert_eq!(exit, Some(1), "what is extra stays");
         assert_eq!(said[0], format!("extra   {extra}  2 of product 1 for user 7, held"));
         assert!(said[2].contains(": 64 equal, 0 missing, 1 extra, 0 different"), "{said:?}");
-        change("DELETE FROM sluice_orders", extra).await;
+        change(&db, "DELETE FROM sluice_orders", extra).await;
         assert_eq!(lines(&reconcile(&server, &postgres, &[])).0, Some(0));
     });
     hand.stop();

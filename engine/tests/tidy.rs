@@ -54,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-outside", &[]),
     ("sluice-judges", &["sluice-core", "sluice-protocol"]),
     ("sluice-sim", &["sluice-core", "sluice-judges", "sluice-protocol"]),
-    ("sluice-engine", &["sluice-client", "sluice-core", "sluice-protocol"]),
+    ("sluice-engine", &["sluice-client", "sluice-core", "sluice-postgres", "sluice-protocol"]),
     (
         "sluice-bench",
         &[

@@ -18,7 +18,7 @@ use futures_core::Stream;
 use serde_json::json;
 use sluice_client::books::bytes::Writer;
 use sluice_protocol::ProductId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::bounded::Leave;
 use super::server::{Shown, refuse};
@@ -104,13 +104,14 @@ async fn tell(shown: &Shown, leave: &Leave, asked: Asked, form: Form) -> Respons
     leave.grant(asked.wait + TAKES_MAX);
     let (pieces, body) = mpsc::channel(PIECES_MAX);
     let (answer, answered) = oneshot::channel();
-    tokio::task::spawn_blocking(move || {
-        let _place = place;
-        match form {
-            Form::Books => tell_books(&teller, asked, answer, &pieces),
-            Form::Digest(product) => {
-                let _ = answer.send(make_digest(&teller, asked, product, &pieces));
-            }
+    tokio::task::spawn_blocking(move || match form {
+        Form::Books => tell_books(&teller, asked, place, answer, &pieces),
+        Form::Digest(product) => {
+            let digest = make_digest(&teller, asked, product, &pieces);
+            // Before the answer, so that whoever has heard it finds the place free.
+            drop(place);
+            // Nobody waits for it who has gone away.
+            let _ = answer.send(digest);
         }
     });
     let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -137,16 +138,23 @@ fn make_digest(teller: &Teller, asked: Asked, product: Option<ProductId>, heard:
 
 type Heard = mpsc::Sender<io::Result<Bytes>>;
 
-fn tell_books(teller: &Teller, asked: Asked, answer: oneshot::Sender<Answered>, heard: &Heard) {
+fn tell_books(
+    teller: &Teller,
+    asked: Asked,
+    place: OwnedSemaphorePermit,
+    answer: oneshot::Sender<Answered>,
+    heard: &Heard,
+) {
     let begun = match teller.begin(asked, &|| heard.is_closed()) {
         Ok(begun) => begun,
         Err(error) => {
+            drop(place);
             let _ = answer.send(Err(error));
             return;
         }
     };
     if answer.send(Ok(None)).is_ok()
-        && let Err(error) = write_books(begun, heard)
+        && let Err(error) = write_books(begun, place, heard)
     {
         tracing::error!(%error, "books could not be told to their end");
         // Cuts the answer off, so that nobody takes it for whole.
@@ -154,12 +162,13 @@ fn tell_books(teller: &Teller, asked: Asked, answer: oneshot::Sender<Answered>, 
     }
 }
 
-fn write_books(begun: Begun, heard: &Heard) -> Result<(), NoBooks> {
+fn write_books(begun: Begun, place: OwnedSemaphorePermit, heard: &Heard) -> Result<(), NoBooks> {
     let mut writer = Writer::new(&begun.heading);
     let walked = begun.walk(|entry| {
         writer.entry(entry);
         if writer.len() < PIECE_LEN { Ok(()) } else { send(heard, Ok(writer.take().into())) }
     })?;
+    drop(place);
     if let Walked::Told(sums) = walked {
         // Whoever went away before the end does not miss it.
         let _ = send(heard, Ok(writer.finish(&sums).into()));
