@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt};
 use sluice_client::ReservationId;
 use sluice_protocol::event::LANES;
 use thiserror::Error;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, RowStream, Transaction};
 
@@ -94,8 +95,12 @@ pub async fn snapshot<'a>(
         move |why: crate::values::Foreign| ReadError::Damaged { table, why: why.into() }
     };
     let base = format!("SELECT base FROM {} WHERE group_name = $1", tables.groups);
-    let row = transaction.query_opt(&base, &[&group]).await?;
-    let row = row.ok_or_else(|| ReadError::UnknownGroup { group: group.to_owned() })?;
+    let unknown = || ReadError::UnknownGroup { group: group.to_owned() };
+    let row = match transaction.query_opt(&base, &[&group]).await {
+        Ok(row) => row.ok_or_else(unknown)?,
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Err(unknown()),
+        Err(error) => return Err(error.into()),
+    };
     let base = row.try_get::<_, Option<i64>>(0)?.map(sequence).transpose();
     let base = base.map_err(damaged(&tables.groups))?.unwrap_or(0);
 
