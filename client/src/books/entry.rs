@@ -22,6 +22,9 @@ pub struct Entry {
     pub detail: u64,
 }
 
+/// Product, user and units.
+pub(super) type Order = (ProductId, UserId, u32);
+
 impl Entry {
     /// What an event makes of its reservation.
     pub(super) fn of(event: &EventView, state: State, quantity: u32) -> Self {
@@ -46,10 +49,9 @@ impl Entry {
         matches!(self.state, State::Held | State::Confirmed)
     }
 
-    /// Whether both are for the same units of the same product for the same user.
-    pub fn is_same_order(&self, other: &Self) -> bool {
-        (self.id, self.product, self.user, self.quantity)
-            == (other.id, other.product, other.user, other.quantity)
+    /// What it is for.
+    pub(super) fn order(&self) -> Order {
+        (self.product, self.user, self.quantity)
     }
 
     /// Its share of the hash of its product: a number of id, product, user, quantity and state. Shares are added up, so

@@ -10,8 +10,9 @@ use sluice_protocol::response::ReservationView;
 
 use crate::snapshot::Snapshot;
 
-/// Reservations that events may change between a state and the books made of it: about a gigabyte.
-pub(super) const CHANGES_MAX: usize = 5_000_000;
+/// Reservations that events may change between a state and the books made of it: a gigabyte, and half of another while the
+/// table of them grows.
+pub(super) const CHANGES_MAX: usize = 4_000_000;
 
 /// See the module.
 #[derive(Debug)]

@@ -7,7 +7,8 @@
 //! What is exact: every held and sold reservation; and every cancelled or expired one that the server still remembers, or
 //! whose end came after the books. Of those that it has forgotten only their number is told ([`Report::forgotten`]).
 //!
-//! Memory: 64 bytes for each reservation, and some 200 for each that changed after the books were taken.
+//! Memory: 64 bytes for each reservation, twice that at worst while they arrive, and up to 400 for each that changed after the
+//! books were taken. Rows of the table stream by.
 //!
 //! - [`Reconcile`]: what to compare, and doing it
 //! - [`Finding`], [`Report`]: what comes of it
@@ -39,6 +40,9 @@ pub use self::repair::{Repair, Repaired};
 
 /// How often it is looked whether the hand-off has come far enough.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What is held for each reservation.
+const _: () = assert!(size_of::<Entry>() == 64);
 
 /// A server's books: as [`sluice_client::books::bytes::read`] reads them.
 #[derive(Clone, Debug)]
