@@ -120,7 +120,7 @@ impl Changes {
                 slot.insert(Change { now, first: now.order(), before, seen: false });
             }
             Slot::Occupied(mut slot) if before.allows(&slot.get().now, now.order()) => {
-                slot.get_mut().now = now
+                slot.get_mut().now = now;
             }
             Slot::Occupied(_) => return Err(contradicts),
         }
