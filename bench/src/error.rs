@@ -61,6 +61,12 @@ pub enum BenchError {
     /// Events that there are do not come.
     #[error("no event was delivered for {} s, and there are more", .0.as_secs())]
     Undelivered(Duration),
+    /// PostgreSQL refused something, or was lost.
+    #[error("PostgreSQL: {0}")]
+    Postgres(#[from] sluice_postgres::tokio_postgres::Error),
+    /// The hand-off gave up.
+    #[error("the hand-off: {0}")]
+    HandOff(#[from] sluice_postgres::HandOffError),
     /// The system refused something.
     #[error("{doing}: {source}")]
     Io {

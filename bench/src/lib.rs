@@ -7,7 +7,7 @@
 //! - [`callers`]: the same workloads through the client crate
 //! - [`server`]: servers of our own, started and stopped for a measurement; [`process`]: what they use
 //! - [`measure`]: what a measurement says; [`machine`]: where it was made; [`chart`]: how it looks
-//! - [`load`], [`restart`], [`idle`], [`failover`], [`catch_up`], [`stream`], [`compare`]: the commands of the binary;
+//! - [`load`], [`restart`], [`idle`], [`failover`], [`catch_up`], [`stream`], [`postgres`], [`compare`]: the commands of the binary;
 //!   [`given`]: what they have in common
 //!
 //! Stage benches (codec, gate, ledger, log) are in `benches/`. Deliberately not here: correctness. A figure of a
@@ -26,6 +26,7 @@ pub mod line;
 pub mod load;
 pub mod machine;
 pub mod measure;
+pub mod postgres;
 pub mod process;
 pub mod restart;
 pub mod server;

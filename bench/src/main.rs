@@ -8,6 +8,7 @@ use sluice_bench::compare::CompareCommand;
 use sluice_bench::failover::FailoverArgs;
 use sluice_bench::idle::IdleArgs;
 use sluice_bench::load::LoadArgs;
+use sluice_bench::postgres::PostgresArgs;
 use sluice_bench::restart::RestartArgs;
 use sluice_bench::stream::StreamArgs;
 
@@ -33,6 +34,8 @@ enum Command {
     CatchUp(CatchUpArgs),
     /// Measure how events reach an order system, and what one costs that stands still
     Stream(StreamArgs),
+    /// Measure how events are handed to PostgreSQL, and what row by row would do
+    Postgres(PostgresArgs),
     /// Measure another system doing the same job, in turns with Sluice
     #[command(subcommand)]
     Compare(CompareCommand),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Failover(args) => args.run(),
         Command::CatchUp(args) => args.run(),
         Command::Stream(args) => args.run(),
+        Command::Postgres(args) => args.run(),
         Command::Compare(command) => command.run(),
     };
     match result {

@@ -90,7 +90,7 @@ pub fn take(server: &SluiceServer) -> Result<Taken, BenchError> {
 }
 
 /// What was consumed, if it is an event.
-pub(super) fn delivery(consumed: Consumed) -> Result<Delivery, BenchError> {
+pub(crate) fn delivery(consumed: Consumed) -> Result<Delivery, BenchError> {
     match consumed {
         Consumed::Event(delivery) => Ok(delivery),
         news => Err(BenchError::Protocol(format!("there is something else than an event: {news:?}"))),
@@ -98,6 +98,6 @@ pub(super) fn delivery(consumed: Consumed) -> Result<Delivery, BenchError> {
 }
 
 /// A consumer that nobody closed has ended.
-pub(super) fn over() -> BenchError {
+pub(crate) fn over() -> BenchError {
     BenchError::Protocol("the consumer has ended".to_owned())
 }

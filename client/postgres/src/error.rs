@@ -33,7 +33,7 @@ pub enum HandOffError {
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// PostgreSQL refuses, and would again: the login, a right, a database that is not there.
-    #[error("PostgreSQL refuses: {0}. Look at the login, its rights and the tables, then start again")]
+    #[error("PostgreSQL refuses: {}. Look at the login, its rights and the tables, then start again", words(.0))]
     Refused(tokio_postgres::Error),
     /// The effect has given up.
     #[error("the effect has given up: {0}")]
@@ -86,6 +86,14 @@ pub(crate) fn meaning(error: &tokio_postgres::Error) -> Meaning {
         ("21" | "22" | "23" | "44" | "P0", _) | (_, "25P02") => Meaning::Event(cause(code)),
         ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006" | "25P03" | "25P04") => Meaning::Passing,
         _ => Meaning::Fatal,
+    }
+}
+
+/// What PostgreSQL said, for people: its errors say of themselves only what kind they are.
+pub(crate) fn words(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(said) => format!("{}: {}", said.code().code(), said.message()),
+        None => error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
     }
 }
 

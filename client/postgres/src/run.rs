@@ -3,13 +3,14 @@
 //! Nothing here needs to come to its end: it may be dropped anywhere. What was committed and not acknowledged comes again, and
 //! is found done. Deliberately not here: what happens in a transaction ([`crate::turn`]).
 
+use std::error::Error;
 use std::time::Duration;
 
 use sluice_client::{Consumed, Consumer, Delivery};
 use tokio::time::{sleep, timeout};
 
 use crate::effect::{Effect, EffectError};
-use crate::error::{HandOffError, Meaning, meaning};
+use crate::error::{HandOffError, Meaning, meaning, words};
 use crate::hand_off::HandOff;
 use crate::in_hand::InHand;
 use crate::link::Link;
@@ -229,7 +230,7 @@ impl<E: Effect> Run<E> {
         let HandOff { client, config, dial, tables, effect, group, patience, is_accepted, .. } =
             &mut self.hand_off;
         if self.link.is_none() {
-            let link = Link::open(dial, config, *patience).await.map_err(Failure::from)?;
+            let link = Link::open(dial, config, *patience).await.map_err(Failure::connecting)?;
             tables.ensure(&link.client).await.map_err(Failure::from)?;
             effect.prepare(&link.client).await.map_err(Failure::of)?;
             let statements = Statements::prepare(&link.client, tables).await.map_err(Failure::from)?;
@@ -271,6 +272,11 @@ impl Failure {
         }
     }
 
+    /// Nobody was there, or somebody who did not speak as PostgreSQL does: such errors have no cause of their own.
+    fn connecting(error: tokio_postgres::Error) -> Self {
+        if error.source().is_none() { Self::Passing(words(&error)) } else { error.into() }
+    }
+
     fn late(patience: Duration) -> Self {
         Self::Passing(format!("not done within {patience:?}"))
     }
@@ -279,8 +285,8 @@ impl Failure {
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         match meaning(&error) {
-            Meaning::Event(cause) => Self::Event(Refusal { cause, why: kept(&error.to_string()) }),
-            Meaning::Passing => Self::Passing(error.to_string()),
+            Meaning::Event(cause) => Self::Event(Refusal { cause, why: kept(&words(&error)) }),
+            Meaning::Passing => Self::Passing(words(&error)),
             Meaning::Fatal => Self::Fatal(HandOffError::Refused(error)),
         }
     }

@@ -8,6 +8,9 @@ use std::fmt;
 
 use thiserror::Error;
 use tokio_postgres::GenericClient;
+use tokio_postgres::error::SqlState;
+
+use crate::error::words;
 
 /// The longest name that PostgreSQL keeps, bytes.
 const NAME_MAX: usize = 63;
@@ -75,7 +78,7 @@ pub enum ShapeError {
         expected: &'static str,
     },
     /// PostgreSQL refused something, or was lost.
-    #[error("table {table} cannot be made or looked at: {source}")]
+    #[error("table {table} cannot be made or looked at: {}", words(.source))]
     Postgres {
         /// The table.
         table: TableName,
@@ -93,9 +96,6 @@ pub(crate) struct Shape {
     pub(crate) definition: &'static str,
 }
 
-/// Whoever makes tables holds this: two that make one at the same time would trip over each other.
-const MAKING_LOCK: i64 = 0x51c1_ce00;
-
 impl Shape {
     /// The SQL that makes the table.
     pub(crate) fn sql(&self, table: &TableName) -> String {
@@ -112,13 +112,10 @@ impl Shape {
         }
         let failed = |source| ShapeError::Postgres { table: table.clone(), source };
         if self.found(db, table).await.map_err(failed)?.is_empty() {
-            // `IF NOT EXISTS` would ask for the right to create though nothing is to be created.
-            let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({MAKING_LOCK});");
-            let make = format!("{lock} {} COMMIT;", self.sql(table));
-            if let Err(source) = db.batch_execute(&make).await {
-                // If the connection is lost there is nothing to roll back.
-                let _ = db.batch_execute("ROLLBACK").await;
-                return Err(failed(source));
+            // `IF NOT EXISTS` asks for the right to create also where nothing is created, so it is not asked before.
+            match db.batch_execute(&self.sql(table)).await {
+                Err(error) if !is_made_meanwhile(&error) => return Err(failed(error)),
+                _ => {}
             }
         }
         let found = self.found(db, table).await.map_err(failed)?;
@@ -143,4 +140,10 @@ impl Shape {
         let rows = db.query(columns, &[&table.to_string()]).await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
+}
+
+/// Two made it at the same time, and the other one was first: even `IF NOT EXISTS` says so.
+fn is_made_meanwhile(error: &tokio_postgres::Error) -> bool {
+    let code = error.code();
+    code == Some(&SqlState::DUPLICATE_TABLE) || code == Some(&SqlState::UNIQUE_VIOLATION)
 }

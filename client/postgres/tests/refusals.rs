@@ -13,7 +13,7 @@ use sluice_postgres::tokio_postgres::{self, Transaction};
 use sluice_postgres::{Effect, EffectError, HandOff, LedgerTables, TableName};
 use sluice_protocol::event::lane_of;
 
-use self::support::{GROUP, Shop, WITNESSED, Working, until, witness};
+use self::support::{GROUP, Shop, Working, make_witness, until, witness};
 
 /// The user whose reservations nobody wants.
 const UNWANTED: u64 = 666_666;
@@ -40,7 +40,7 @@ struct Picky {
 
 impl Effect for Picky {
     async fn prepare(&mut self, client: &tokio_postgres::Client) -> Result<(), EffectError> {
-        client.batch_execute(WITNESSED).await?;
+        make_witness(client).await?;
         Ok(())
     }
 

@@ -113,6 +113,8 @@ impl Shop {
 
     /// Everybody has everything, and the same: each reservation is one order in the state that the server knows.
     pub(crate) async fn agrees(&self) {
+        let held = async || self.client.product(FLEETING).await.unwrap().unwrap().held;
+        until("what is fleeting to be over", async || held().await == 0).await;
         self.caught_up().await;
         let orders = self.orders().await;
         assert_eq!(orders.len(), self.reserved.len(), "each reservation is one order");
@@ -159,7 +161,7 @@ impl Shop {
     /// How many have taken effect, if anything has begun yet.
     pub(crate) async fn witnessed_if_any(&self) -> usize {
         let client = self.connect().await;
-        client.batch_execute(WITNESSED).await.unwrap();
+        make_witness(&client).await.unwrap();
         let row = client.query_one("SELECT count(*) FROM witnessed", &[]).await.unwrap();
         row.get::<_, i64>(0) as usize
     }
@@ -203,15 +205,18 @@ pub(crate) struct Witnessed {
     orders: Orders,
 }
 
-/// The witness.
-pub(crate) const WITNESSED: &str =
-    "CREATE TABLE IF NOT EXISTS witnessed (nth bigserial, sequence bigint, product numeric(20))";
+/// Makes the witness, one at a time.
+pub(crate) async fn make_witness(client: &tokio_postgres::Client) -> Result<(), tokio_postgres::Error> {
+    let table = "CREATE TABLE IF NOT EXISTS witnessed (nth bigserial, sequence bigint, product numeric(20))";
+    for step in ["SELECT pg_advisory_lock(1)", table, "SELECT pg_advisory_unlock(1)"] {
+        client.batch_execute(step).await?;
+    }
+    Ok(())
+}
 
 impl Effect for Witnessed {
     async fn prepare(&mut self, client: &tokio_postgres::Client) -> Result<(), EffectError> {
-        client
-            .batch_execute(&format!("SELECT pg_advisory_lock(1); {WITNESSED}; SELECT pg_advisory_unlock(1)"))
-            .await?;
+        make_witness(client).await?;
         self.orders.prepare(client).await
     }
 
