@@ -43,6 +43,7 @@
 //! - [`Client`], [`Builder`]: what to call; the settings
 //! - [`Reserve`], [`StockChange`]: orders that carry their own id
 //! - [`consume`]: the stream of events; [`Watch`]: one reservation
+//! - [`books`]: what a server has sold as of one sequence, for auditors
 //! - [`outcome`]: final answers; [`view`]: what reads return
 //! - [`Error`]: no final answer, and what to do about it; [`Tried`], [`Trouble`]: what was wrong with which server
 //! - [`IdGenerator`], [`fresh_id`]: where ids come from; [`Utc`]: times as people read them
@@ -54,6 +55,7 @@
 //! known of the servers), `greet` and `dial` (one address).
 
 mod batch;
+pub mod books;
 mod builder;
 mod call;
 mod client;

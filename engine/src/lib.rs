@@ -7,6 +7,7 @@
 //! - [`net`] sockets of clients, [`peers`] those of other nodes and of operators; [`descriptors`] how many there may be
 //! - [`wal`], [`snapshot`], [`stream`], [`datadir`] what is on disk
 //! - [`ops`] metrics, health, and the port that shows them
+//! - [`books`] what was sold as of any sequence, for auditors
 //! - [`clock`] the only reader of time
 //! - [`testing`] a real server inside a test; [`child`] one in a process of its own, to be killed
 //! - [`failpoint`] where tests make it fail; empty in every build for users
@@ -15,6 +16,7 @@
 //! Deliberately not here: decisions. Whoever decides lives in `sluice-core`, without sockets, files or clocks.
 
 pub mod audit;
+pub mod books;
 pub mod child;
 pub mod clock;
 pub mod command;

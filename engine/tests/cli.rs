@@ -59,6 +59,15 @@ fn what_parses_and_what_does_not() {
         ("check-config --no-such-flag", false),
         ("status", true),
         ("status --ops 10.0.0.1:7480 --deadline 1s --json", true),
+        ("digest", true),
+        ("digest --ops 10.0.0.1:7480 --ops 10.0.0.2:7480 --at 17 --product 7 --wait 1m --json", true),
+        ("digest --at now", false),
+        ("reconcile --postgres postgres://shop@db/shop", true),
+        (
+            "reconcile --postgres postgres://db --table shop.orders --schema shop --group g --at 7 --limit 0 --repair",
+            true,
+        ),
+        ("reconcile", false),
         ("product put 7 --stock 1000", true),
         (
             "product put 7 --stock 1000 --per-user-limit 2 --hold 10m --opens +5m --closes 2026-11-28T20:00:00Z",

@@ -106,7 +106,10 @@ fn unknown_paths_are_told_the_known_ones() {
     let port = Port::open(&[]);
     let (status, body) = port.json("/metric");
     assert_eq!(status, 404);
-    assert_eq!(body["paths"], serde_json::json!(["/healthz", "/readyz", "/metrics", "/stats"]));
+    assert_eq!(
+        body["paths"],
+        serde_json::json!(["/healthz", "/readyz", "/metrics", "/stats", "/digest", "/books"])
+    );
     let mut stream = port.connect();
     stream.write_all(b"POST /stats HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -27,6 +27,7 @@
 //! - [`orders`]: the ready-made effect, one row for each reservation
 //! - [`Effect`], [`EffectError`]: effects of your own
 //! - [`books`]: what the database says as of one moment, for whoever audits it
+//! - [`reconcile`]: the table of orders held against the server's books
 //! - [`LedgerTables`], [`TableName`], [`ShapeError`]: the hand-off's own tables; how tables are called and made
 //!
 //! Inside: `run` (what is taken, tried again, acknowledged), `turn` (one transaction, and the rule that makes it exactly once),
@@ -42,6 +43,7 @@ mod ledger;
 mod link;
 mod news;
 pub mod orders;
+pub mod reconcile;
 mod run;
 mod shape;
 mod standing;

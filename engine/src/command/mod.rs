@@ -1,20 +1,23 @@
 //! The command line: one file a subcommand.
 //!
 //! What they share: [`exit`] (codes and their meaning), `told` (what there is to tell, for people and programs),
-//! `output` (where it goes), `remote` (asking a server), [`time`] (as people write it). Deliberately not here: doing
+//! `output` (where it goes), `remote` (asking a server), `ops` (asking an ops port), [`time`] (as people write it). Deliberately not here: doing
 //! anything; commands ask the node, the client crate or the configuration.
 
 mod check_config;
 mod dead;
 pub mod demo;
+mod digest;
 pub mod exit;
 mod found;
 mod group;
 mod hand_off;
 mod node;
+mod ops;
 mod output;
 mod position;
 mod product;
+mod reconcile;
 mod relay;
 mod remote;
 mod reservation;
@@ -30,6 +33,7 @@ use clap::{Parser, Subcommand};
 pub use check_config::CheckConfigArgs;
 pub use dead::DeadCommand;
 pub use demo::DemoArgs;
+pub use digest::DigestArgs;
 pub use exit::Exit;
 pub use found::{InitArgs, JoinArgs};
 pub use group::GroupCommand;
@@ -37,6 +41,7 @@ pub use hand_off::HandOffArgs;
 pub use node::NodeCommand;
 pub use position::{PositionArgs, WatchArgs};
 pub use product::ProductCommand;
+pub use reconcile::ReconcileArgs;
 pub use relay::RelayArgs;
 pub use reservation::{CancelArgs, ConfirmArgs, ReserveArgs, ResolveArgs, ShowArgs};
 pub use serve::ServeArgs;
@@ -69,6 +74,10 @@ pub enum Command {
     Demo(DemoArgs),
     /// Show how a node is and what it has sold
     Status(StatusArgs),
+    /// Tell what has been sold as of one event, exactly, and whether nodes agree
+    Digest(DigestArgs),
+    /// Compare the table of orders in PostgreSQL with what the server says, and name each that is not the same
+    Reconcile(Box<ReconcileArgs>),
     /// Create, change, show and list products; add and remove stock
     #[command(subcommand)]
     Product(ProductCommand),
@@ -111,6 +120,8 @@ impl Cli {
             Command::CheckConfig(args) => args.run(),
             Command::Demo(args) => demo::run(args),
             Command::Status(args) => args.run(),
+            Command::Digest(args) => args.run(),
+            Command::Reconcile(args) => args.run(),
             Command::Product(command) => command.run(),
             Command::Reserve(args) => args.run(),
             Command::Confirm(args) => args.run(),

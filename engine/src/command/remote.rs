@@ -44,6 +44,11 @@ impl RemoteArgs {
         self.json
     }
 
+    /// How long to try.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     fn told<T>(&self, ask: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -51,6 +51,7 @@ use self::room::Room;
 use self::shared::{NetHandle, Shared, Sleeper};
 use self::snapshots::Files;
 use self::talk::Talk;
+use crate::books::Teller;
 use crate::clock::Clock;
 use crate::config::{Config, LimitsConfig};
 use crate::datadir::DataDir;
@@ -61,6 +62,7 @@ use crate::ops::health::Health;
 use crate::ops::metrics::{Identity, Metrics};
 use crate::ops::server::{OpsError, OpsServer};
 use crate::peers::{self, PeerThread, Peers, Post};
+use crate::snapshot::Shelf;
 use crate::stream::reads::Reads;
 use crate::stream::thread::Events;
 
@@ -151,6 +153,7 @@ impl Node {
             peer_listener.map(|listener| talk(config, &opened, listener, address, &sleeper)).transpose()?;
         let (post, peers, peer_thread) =
             talk.map_or((None, None, None), |(post, peers, thread)| (Some(post), Some(peers), Some(thread)));
+        let auditors_reader = opened.events.reader();
         let (events, streams) = events::queues(opened.events);
         let shared = shared(config, Arc::clone(&board), clock, metrics, health, streams);
         let shared = Arc::new(Shared { replica: sleeper, post, ..shared });
@@ -173,6 +176,8 @@ impl Node {
         let replica = spawn("replica", &data_dir, move || {
             Turn::new(&with, replica, &orders, &room, Talk::new(&with, peers, pace), alarm_ms).run();
         })?;
+        let shelf = Shelf::new(&config.node.data, identity.0);
+        ops.tells_books(Teller::new(Arc::clone(&shared), identity, shelf, auditors_reader));
         let nets =
             net::start(listener, &limits, &facts(identity, &limits), &shared).map_err(NodeError::Thread)?;
         Ok(Self {
@@ -364,6 +369,7 @@ fn shared(
         // Less than the replica has under way would not slow it down, but end it.
         appends: ArrayQueue::new(limits.appends_queue_max.max(STEPS_MAX)),
         reports: ArrayQueue::new(REPORTS_MAX),
+        freezes: ArrayQueue::new(1),
         replica: Arc::default(),
         events,
         event_reads,

@@ -125,6 +125,7 @@ impl<'a> Turn<'a> {
             }
             self.replica.drive(now, &mut self.actions);
             busy |= self.act();
+            self.freeze();
             self.tell_leadership();
             // The log's thread finishes what was ordered of it.
             let is_done = self.replica.owes_nothing() && shared.flights.is_empty();
@@ -143,6 +144,14 @@ impl<'a> Turn<'a> {
         shared.drained.store(true, Ordering::Release);
         for net in &shared.nets {
             net.wake.notify_one();
+        }
+    }
+
+    /// Hands the state to who waits for it.
+    fn freeze(&mut self) {
+        while let Some(asker) = self.shared.freezes.pop() {
+            // Who has gone away meanwhile does not need it.
+            let _ = asker.try_send(self.replica.freeze());
         }
     }
 

@@ -4,6 +4,7 @@
 //! its return queue holds. Deliberately not here: the threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
@@ -12,7 +13,7 @@ use crossbeam_queue::ArrayQueue;
 use sluice_core::board::Board;
 use sluice_core::desk::Cold;
 use sluice_core::flight::Flight;
-use sluice_core::ledger::Ledger;
+use sluice_core::ledger::{Image, Ledger};
 use sluice_core::replica::disk::{Append, SnapshotMeta};
 use sluice_core::replica::peer::ImageId;
 use sluice_core::replica::{ChunkRead, StopReason};
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) appends: ArrayQueue<(u64, Append)>,
     /// WAL and snapshot threads → replica.
     pub(crate) reports: ArrayQueue<Report>,
+    /// Anybody → replica: who waits for the state as it is. One at a time; who asks last is served.
+    pub(crate) freezes: ArrayQueue<SyncSender<Image>>,
     pub(crate) replica: Arc<Sleeper>,
     /// Replica and snapshot thread → the thread that writes events.
     pub(crate) events: Events,

@@ -2,16 +2,19 @@
 //! of request, so much time from accept to close.
 //!
 //! One connection carries one request, so that these are bounds on the request. They hold below HTTP, whatever
-//! stage it is in: a peer that sends its headers a byte a minute meets the same deadline as one that never reads.
+//! stage it is in: a peer that sends its headers a byte a minute meets the same deadline as one that never reads. What
+//! takes longer by its nature is granted [`Leave`], once it is known what was asked.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -43,11 +46,33 @@ impl Listener for BoundedListener {
         // Axum's own listener waits a second where accepting fails for want of descriptors.
         let (stream, peer) = Listener::accept(&mut self.listener).await;
         let deadline = Box::pin(tokio::time::sleep_until(Instant::now() + self.lifetime));
-        (BoundedStream { stream, deadline, readable: REQUEST_BYTES_MAX, _room: room }, peer)
+        let leave = Leave::default();
+        (BoundedStream { stream, deadline, leave, readable: REQUEST_BYTES_MAX, _room: room }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+}
+
+/// More time for one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leave(Arc<AtomicU64>);
+
+impl Leave {
+    /// Adds to the time that the connection may live, once.
+    pub(super) fn grant(&self, more: Duration) {
+        self.0.store(u64::try_from(more.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Duration {
+        Duration::from_millis(self.0.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Leave {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
+        stream.io().leave.clone()
     }
 }
 
@@ -56,16 +81,22 @@ impl Listener for BoundedListener {
 pub(super) struct BoundedStream {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    leave: Leave,
     readable: usize,
     _room: OwnedSemaphorePermit,
 }
 
 impl BoundedStream {
     fn check_deadline(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.deadline.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the request took too long")),
-            Poll::Pending => Ok(()),
+        while self.deadline.as_mut().poll(context).is_ready() {
+            let more = self.leave.take();
+            if more.is_zero() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the request took too long"));
+            }
+            let until = self.deadline.deadline() + more;
+            self.deadline.as_mut().reset(until);
         }
+        Ok(())
     }
 }
 

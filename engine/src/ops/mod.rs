@@ -7,7 +7,7 @@
 //! - [`labels`]: the fixed sets of label values
 //! - [`rates`]: answers a second, for people; [`groups`]: consumer groups
 //! - [`health`]: alive, ready, and why not
-//! - [`server`]: the HTTP port, each connection `bounded`
+//! - [`server`]: the HTTP port, each connection `bounded`; `books`: its answers to auditors
 //! - [`stats`]: a node at a glance, as JSON
 //! - [`fetch`]: asks such a port
 //!
@@ -15,6 +15,7 @@
 //! opens and go on without it. Deliberately not here: numbers per product. A sale may have a million products, and
 //! a time series for each would drown the collector; ask the protocol for a product's own figures.
 
+mod books;
 mod bounded;
 pub mod cells;
 mod export;

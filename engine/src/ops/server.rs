@@ -1,12 +1,12 @@
-//! The HTTP port: `/healthz`, `/readyz`, `/metrics`, `/stats`, on a thread and a runtime of its own, so that neither
-//! a scrape nor a flood of them takes time from sales.
+//! The HTTP port: `/healthz`, `/readyz`, `/metrics`, `/stats`, and for auditors `/digest` and `/books`, on a thread and a
+//! runtime of its own, so that neither a scrape nor a flood of them takes time from sales.
 //!
 //! It only reads. Deliberately not here: anything that changes the node; whoever can reach this port must not be
 //! able to do more than look.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use axum::Router;
@@ -19,13 +19,15 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::bounded::BoundedListener;
+use super::books;
+use super::bounded::{BoundedListener, Leave};
 use super::health::{Condition, Health};
 use super::metrics::Metrics;
 use super::stats::Stats;
+use crate::books::Teller;
 use crate::config::OpsConfig;
 
-const PATHS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/stats"];
+const PATHS: [&str; 6] = ["/healthz", "/readyz", "/metrics", "/stats", "/digest", "/books"];
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why the ops port could not be opened.
@@ -50,13 +52,18 @@ pub struct OpsServer {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    books: BooksSlot,
 }
 
+/// Who tells the books, once the node has any.
+type BooksSlot = Arc<OnceLock<Arc<Teller>>>;
+
 #[derive(Clone, Debug)]
-struct Shown {
+pub(super) struct Shown {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    pub(super) books: BooksSlot,
 }
 
 impl OpsServer {
@@ -71,15 +78,17 @@ impl OpsServer {
         let address = listener.local_addr().map_err(listening)?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpsError::Start)?;
-        let router = router(metrics, health);
+        let books = BooksSlot::default();
+        let router = router(metrics, health, Arc::clone(&books));
         let (stop, stopped) = oneshot::channel::<()>();
         let bounds = (config.connections_max, config.request_timeout);
         let serve = async move {
             let listener =
                 tokio::net::TcpListener::from_std(listener).expect("it listens and does not block");
             let listener = BoundedListener::new(listener, bounds.0, bounds.1);
+            let service = router.into_make_service_with_connect_info::<Leave>();
             tokio::select! {
-                served = axum::serve(listener, router).into_future() => served.expect("serving never ends by itself"),
+                served = axum::serve(listener, service).into_future() => served.expect("serving never ends by itself"),
                 _ = stopped => {}
             }
         };
@@ -87,7 +96,12 @@ impl OpsServer {
             .name("sluice-ops".to_owned())
             .spawn(move || runtime.block_on(serve))
             .map_err(OpsError::Start)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, stop: Some(stop), thread: Some(thread), books })
+    }
+
+    /// From now on there are books to be told.
+    pub(crate) fn tells_books(&self, teller: Teller) {
+        self.books.set(Arc::new(teller)).expect("a node loads its state once");
     }
 
     /// Where it listens; the port is the one it was given if it asked for any.
@@ -107,15 +121,17 @@ impl Drop for OpsServer {
     }
 }
 
-fn router(metrics: Arc<Metrics>, health: Arc<Health>) -> Router {
+fn router(metrics: Arc<Metrics>, health: Arc<Health>, books: BooksSlot) -> Router {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Arc::clone(&metrics)));
-    let shown = Shown { registry: Arc::new(registry), metrics, health };
+    let shown = Shown { registry: Arc::new(registry), metrics, health, books };
     Router::new()
         .route(PATHS[0], get(healthz))
         .route(PATHS[1], get(readyz))
         .route(PATHS[2], get(metrics_text))
         .route(PATHS[3], get(stats))
+        .route(PATHS[4], get(books::digest))
+        .route(PATHS[5], get(books::books))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::map_response(close_after))
@@ -159,7 +175,7 @@ async fn method_not_allowed() -> Response {
     refuse(StatusCode::METHOD_NOT_ALLOWED, "this port only answers GET")
 }
 
-fn refuse(status: StatusCode, error: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error, "paths": PATHS }))).into_response()
 }
 

@@ -7,6 +7,7 @@
 //! - `format`: the bytes of a file
 //! - `received`: files that come from a peer, in parts
 //! - `serve`: files that go to a peer, in parts
+//! - `shelf`: files for auditors, who read beside the store
 //! - `error`: why a file could not be written or read
 //!
 //! Relies on the caller holding the data directory's lock and on one save at a time. Deliberately not here: what is in
@@ -16,6 +17,7 @@ mod error;
 mod format;
 mod received;
 mod serve;
+mod shelf;
 
 use std::fs;
 use std::io;
@@ -29,6 +31,7 @@ use sluice_protocol::ids::ClusterId;
 
 pub use error::SnapshotError;
 pub use received::Received;
+pub use shelf::Shelf;
 
 use self::format::Parsed;
 use self::received::Inbox;
@@ -285,7 +288,7 @@ impl SnapshotStore {
     }
 
     fn path(&self, index: u64) -> PathBuf {
-        self.dir.join(format!("{PREFIX}{index:016x}{SUFFIX}"))
+        path_in(&self.dir, index)
     }
 
     /// A file that cannot be deleted costs space and nothing else.
@@ -313,16 +316,25 @@ fn prepare(data_dir: &Path, dir: &Path) -> io::Result<Vec<u64>> {
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
         if rest.ends_with(SUFFIX_ASIDE) {
             fs::remove_file(item.path())?;
-        } else if let Some(hex) = rest.strip_suffix(SUFFIX)
-            && let Ok(index) = u64::from_str_radix(hex, 16)
-        {
-            found.push(index);
+        } else {
+            found.extend(name.to_str().and_then(whole_index));
         }
     }
     // A rename that was seen by nobody but the page cache must not be built upon.
     sync_dir(dir)?;
     found.sort_unstable();
     Ok(found)
+}
+
+/// The file of an index.
+fn path_in(dir: &Path, index: u64) -> PathBuf {
+    dir.join(format!("{PREFIX}{index:016x}{SUFFIX}"))
+}
+
+/// The index of a whole file, by its name.
+fn whole_index(name: &str) -> Option<u64> {
+    let hex = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    u64::from_str_radix(hex, 16).ok()
 }
 
 /// Reads and checks a file. The checksum of the whole of it, too.

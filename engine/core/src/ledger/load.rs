@@ -315,7 +315,7 @@ fn is_kept_refusal(status: Status) -> bool {
 }
 
 /// Checks a section's prefix, and returns its format, kind and archive.
-fn open(section: &[u8]) -> Result<(u8, SectionKind, &[u8]), ImageError> {
+pub(super) fn open(section: &[u8]) -> Result<(u8, SectionKind, &[u8]), ImageError> {
     let Some((prefix, archive)) = section.split_at_checked(PREFIX_LEN) else {
         return Err(Damaged("a section is shorter than its prefix"));
     };
@@ -341,7 +341,7 @@ fn open(section: &[u8]) -> Result<(u8, SectionKind, &[u8]), ImageError> {
     Ok((prefix[0], kind, archive))
 }
 
-fn archived<T>(archive: &[u8]) -> Result<&T, ImageError>
+pub(super) fn archived<T>(archive: &[u8]) -> Result<&T, ImageError>
 where
     T: rkyv::Portable
         + for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'a, rancor::Failure>>,
@@ -350,7 +350,7 @@ where
 }
 
 /// A section belongs to this image, and follows the rows already read.
-fn check_place(index: u64, len: u32, section_index: u64, first: u32) -> Result<(), ImageError> {
+pub(super) fn check_place(index: u64, len: u32, section_index: u64, first: u32) -> Result<(), ImageError> {
     if section_index != index {
         return Err(Damaged("a section belongs to another image"));
     }

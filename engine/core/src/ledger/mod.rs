@@ -10,7 +10,7 @@
 //! - `reservation`: reserve, confirm, cancel, resolve; `admin`: put, restock, write off, seal
 //! - [`groups`]: who consumes the events, and how far each has come
 //! - `product`: terms and counters; `quota`: units by user; `expiry`: deadlines; `records`: ids and outcomes
-//! - `chunked`: rows that freeze without copying; [`image`]: their bytes; `load`: the way back
+//! - `chunked`: rows that freeze without copying; [`image`]: their bytes; `load`: the way back; [`extract`]: what auditors read
 //! - `table`: hash tables that grow a little at a time
 //! - `view`: what may be read
 //!
@@ -23,6 +23,7 @@ mod chunked;
 pub mod command;
 pub mod effect;
 mod expiry;
+pub mod extract;
 pub mod groups;
 pub mod image;
 mod load;

@@ -2,6 +2,7 @@
 //! travel (`transfer`), and files.
 
 use super::{Actions, Replica};
+use crate::ledger::Image;
 
 /// Of the log's growth that makes a snapshot due, the part after which one that could not be saved is tried again.
 const RETRY_PART: u64 = 16;
@@ -29,6 +30,12 @@ impl Replica {
         self.saving = None;
         let more = self.config.snapshot_every_bytes / RETRY_PART;
         self.snapshot_at_bytes = self.log_bytes.saturating_add(more.max(1));
+    }
+
+    /// The state as of the last entry that is applied here, for somebody who looks at all of it. Costs what a snapshot costs
+    /// without the disk.
+    pub fn freeze(&mut self) -> Image {
+        self.ledger.freeze()
     }
 
     /// Asks for a snapshot now, whatever the log's size.
