@@ -53,7 +53,7 @@ fn three_nodes_have_the_same_books_as_of_any_event_while_leaders_are_killed() {
     run(async {
         let mut rig = ClusterRig::start(seed(), &FLAGS).await;
         let load = rig.under_load(&PRODUCTS).await;
-        let (mut last, mut moved_on) = (0, 0);
+        let mut last = 0;
         for round in 0..ROUNDS {
             let answers = load.crowd.answers(1 + rig.dice.below(ANSWERS_MAX) as usize);
             rig.wait("answers", answers).await;
@@ -70,11 +70,8 @@ fn three_nodes_have_the_same_books_as_of_any_event_while_leaders_are_killed() {
             assert!(sequence > last, "the sale stands still");
             let units = |name: &str| told["totals"][name].as_u64().unwrap();
             assert_eq!(units("stock"), units("free") + units("held") + units("sold"), "{told}");
-            let now = rig.client().await.stream_bounds().await.unwrap().last;
-            moved_on += u64::from(now > sequence);
             last = sequence;
         }
-        assert!(moved_on > 0, "the sale stood still whenever it was looked at");
         let account = rig.wait("everybody to be answered", load.finish()).await;
         rig.audit(&account).await;
     });
