@@ -18,6 +18,7 @@ use crate::machine::Machine;
 use crate::measure::median;
 use crate::server::sluice::SluiceServer;
 use crate::stream::fill::{fill, sale};
+use crate::stream::runtime;
 
 /// Measure how events are handed to PostgreSQL.
 #[derive(Debug, Args)]
@@ -68,8 +69,7 @@ impl PostgresArgs {
         let server = SluiceServer::start(&given.folder, settings)?;
         fill(&mut sale(server.address())?, server.address(), self.events)?;
         let postgres = Postgres::start();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(BenchError::io("starting a runtime"))?;
+        let runtime = runtime()?;
         let scene = Scene { servers: server.url(), database: postgres.url(), batch: self.batch as usize };
         let (mut hand_off, mut in_batches, mut alone) = (Vec::new(), Vec::new(), Vec::new());
         let (mut events, mut version) = (0, String::new());

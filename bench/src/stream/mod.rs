@@ -125,7 +125,7 @@ fn middle(rounds: &[Taken]) -> f64 {
 }
 
 /// The client and the consumer on the thread that waits for them.
-fn runtime() -> Result<Runtime, BenchError> {
+pub(crate) fn runtime() -> Result<Runtime, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(BenchError::io("starting a runtime"))
 }

@@ -33,6 +33,9 @@ const WINDOW_BATCHES: usize = 4;
 /// and must not become a dead letter.
 const IN_HAND_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
+/// Whoever hears what happens.
+type Observe = Box<dyn FnMut(&News) + Send>;
+
 /// Hands the events of a group to PostgreSQL. See the crate.
 #[must_use = "a hand-off does nothing until it runs"]
 pub struct HandOff<E> {
@@ -45,7 +48,7 @@ pub struct HandOff<E> {
     pub(crate) batch_max: usize,
     pub(crate) patience: Duration,
     pub(crate) is_accepted: bool,
-    pub(crate) observe: Option<Box<dyn FnMut(&News) + Send>>,
+    pub(crate) observe: Option<Observe>,
     start: Start,
     terms: Option<GroupTerms>,
     ack_every: Option<Duration>,

@@ -67,7 +67,7 @@ impl<E: Effect> Run<E> {
             let consumer = self.consumer.as_mut().expect("it stays open until this has ended");
             match consumer.next_batch(self.hand_off.batch_max).await {
                 Some(Ok(batch)) => self.settle(batch).await?,
-                Some(Err(error)) if error.is_passing() => self.tell(News::Troubled(error)),
+                Some(Err(error)) if error.is_passing() => self.tell(&News::Troubled(error)),
                 Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
             }
@@ -79,14 +79,14 @@ impl<E: Effect> Run<E> {
         let Some(consumer) = self.consumer.take() else { return };
         if let Err(error) = consumer.close().await {
             // It comes again, and is found done.
-            self.tell(News::Troubled(error));
+            self.tell(&News::Troubled(error));
         }
     }
 
-    fn tell(&mut self, news: News) {
-        self.counts.add(&news);
+    fn tell(&mut self, news: &News) {
+        self.counts.add(news);
         if let Some(observe) = &mut self.hand_off.observe {
-            observe(&news);
+            observe(news);
         }
     }
 
@@ -97,7 +97,7 @@ impl<E: Effect> Run<E> {
                     self.consumer = Some(consumer);
                     return Ok(());
                 }
-                Err(error) if error.is_passing() => self.tell(News::Troubled(error)),
+                Err(error) if error.is_passing() => self.tell(&News::Troubled(error)),
                 Err(error) => return Err(error.into()),
             }
             self.pause().await;
@@ -114,9 +114,9 @@ impl<E: Effect> Run<E> {
                 Consumed::Event(delivery) => deliveries.push(delivery),
                 Consumed::Gap { from, to } => {
                     self.commit(Job::Gap(from, to)).await?;
-                    self.tell(News::Gap { from, to });
+                    self.tell(&News::Gap { from, to });
                 }
-                Consumed::Parked { event, attempts } => self.tell(News::Parked { event, attempts }),
+                Consumed::Parked { event, attempts } => self.tell(&News::Parked { event, attempts }),
                 // What a later version may tell is no event.
                 _ => {}
             }
@@ -141,7 +141,7 @@ impl<E: Effect> Run<E> {
             match self.attempt(Job::Carry(&events)).await? {
                 Ok(Taken { done, repeated }) => {
                     hand.acknowledge(&places);
-                    self.tell(News::Committed { done, repeated });
+                    self.tell(&News::Committed { done, repeated });
                 }
                 Err(refusal) if places.len() == 1 => self.refuse(&mut hand, places[0], refusal).await?,
                 Err(_) => {
@@ -164,7 +164,7 @@ impl<E: Effect> Run<E> {
             return Ok(());
         }
         hand.fail(at, cause);
-        self.tell(News::Failed { event, cause, why });
+        self.tell(&News::Failed { event, cause, why });
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl<E: Effect> Run<E> {
             let patience = self.hand_off.patience;
             let failure = match timeout(patience, self.prepare()).await {
                 Ok(Ok(())) if is_new => {
-                    self.tell(News::Connected);
+                    self.tell(&News::Connected);
                     return Ok(());
                 }
                 Ok(Ok(())) => return Ok(()),
@@ -252,7 +252,7 @@ impl<E: Effect> Run<E> {
         if let Some((link, _)) = self.link.take() {
             link.cut();
         }
-        self.tell(News::Lost { why });
+        self.tell(&News::Lost { why });
         self.pause().await;
     }
 
