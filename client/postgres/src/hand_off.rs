@@ -149,13 +149,15 @@ impl<E: Effect> HandOff<E> {
     /// Outside of a tokio runtime.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Counts, HandOffError> {
         self.check()?;
-        let mut run = Run::new(self);
+        let (mut run, mut seat) = (Run::new(self), None);
         let outcome = tokio::select! {
             biased;
             () = stop => Ok(()),
-            outcome = run.work() => outcome,
+            outcome = run.work(&mut seat) => outcome,
         };
-        run.close().await;
+        if let Some(consumer) = seat {
+            run.leave(consumer).await;
+        }
         outcome.map(|()| run.counts)
     }
 

@@ -12,7 +12,7 @@ pub(crate) struct InHand {
     deliveries: Vec<Option<Delivery>>,
     pub(crate) events: Vec<EventView>,
     /// Lanes in which nothing more is done, one bit each: something in them has failed.
-    blocked: u64,
+    pub(crate) blocked: u64,
 }
 
 impl InHand {

@@ -31,12 +31,13 @@
 //! - [`LedgerTables`], [`TableName`], [`ShapeError`]: the hand-off's own tables; how tables are called and made
 //!
 //! Inside: `run` (what is taken, tried again, acknowledged), `turn` (one transaction, and the rule that makes it exactly once),
-//! `in_hand` (deliveries that are not done), `link` (a connection), `standing` (whether database and group fit), `ledger`,
+//! `gathered` and `in_hand` (deliveries that are not begun, and not done), `link` (a connection), `standing` (whether database and group fit), `ledger`,
 //! `shape` and `values` (tables, columns, numbers).
 
 pub mod books;
 mod effect;
 mod error;
+mod gathered;
 mod hand_off;
 mod in_hand;
 mod ledger;

@@ -4,13 +4,16 @@
 //! is found done. Deliberately not here: what happens in a transaction ([`crate::turn`]).
 
 use std::error::Error;
+use std::mem;
+use std::pin::pin;
 use std::time::Duration;
 
-use sluice_client::{Consumed, Consumer, Delivery};
+use sluice_client::Consumer;
 use tokio::time::{sleep, timeout};
 
 use crate::effect::{Effect, EffectError};
 use crate::error::{HandOffError, Meaning, meaning, words};
+use crate::gathered::{Gathered, Told};
 use crate::hand_off::HandOff;
 use crate::in_hand::InHand;
 use crate::link::Link;
@@ -46,37 +49,50 @@ enum Failure {
 pub(crate) struct Run<E> {
     hand_off: HandOff<E>,
     link: Option<(Link, Statements)>,
-    consumer: Option<Consumer>,
     pause: Duration,
     pub(crate) counts: Counts,
 }
 
 impl<E: Effect> Run<E> {
     pub(crate) fn new(hand_off: HandOff<E>) -> Self {
-        Self { hand_off, link: None, consumer: None, pause: PAUSE_MIN, counts: Counts::default() }
+        Self { hand_off, link: None, pause: PAUSE_MIN, counts: Counts::default() }
     }
 
-    /// Works until there is nothing to go on with.
-    pub(crate) async fn work(&mut self) -> Result<(), HandOffError> {
+    /// Works until there is nothing to go on with. The seat is the caller's, so that it can be given up in order also if
+    /// this is dropped.
+    pub(crate) async fn work(&mut self, seat: &mut Option<Consumer>) -> Result<(), HandOffError> {
         // Before the group is made, so that a group without a place in the database is known to be older than that; and
         // after, for the place.
         self.ready().await?;
-        self.open().await?;
+        let consumer = seat.insert(self.open().await?);
         self.ready().await?;
+        let batch_max = self.hand_off.batch_max;
+        let mut next = Gathered::default();
         loop {
-            let consumer = self.consumer.as_mut().expect("it stays open until this has ended");
-            match consumer.next_batch(self.hand_off.batch_max).await {
-                Some(Ok(batch)) => self.settle(batch).await?,
-                Some(Err(error)) if error.is_passing() => self.tell(&News::Troubled(error)),
-                Some(Err(error)) => return Err(error.into()),
-                None => return Ok(()),
+            if next.is_empty() {
+                next.hear(consumer.next_batch(batch_max).await);
             }
+            if let Some(end) = next.end.take() {
+                return end.map_err(HandOffError::from);
+            }
+            let blocked = {
+                let mut settled = pin!(self.settle(mem::take(&mut next)));
+                loop {
+                    let room = batch_max.saturating_sub(next.len());
+                    tokio::select! {
+                        biased;
+                        blocked = &mut settled => break blocked?,
+                        said = consumer.next_batch(room), if room > 0 && next.end.is_none() => next.hear(said),
+                    }
+                }
+            };
+            // What has come meanwhile must not overtake what has failed.
+            next.give_back(blocked);
         }
     }
 
     /// Tells Sluice the last of what is committed, and leaves the group.
-    pub(crate) async fn close(&mut self) {
-        let Some(consumer) = self.consumer.take() else { return };
+    pub(crate) async fn leave(&mut self, consumer: Consumer) {
         if let Err(error) = consumer.close().await {
             // It comes again, and is found done.
             self.tell(&News::Troubled(error));
@@ -90,13 +106,10 @@ impl<E: Effect> Run<E> {
         }
     }
 
-    async fn open(&mut self) -> Result<(), HandOffError> {
+    async fn open(&mut self) -> Result<Consumer, HandOffError> {
         loop {
             match self.hand_off.consume().open().await {
-                Ok(consumer) => {
-                    self.consumer = Some(consumer);
-                    return Ok(());
-                }
+                Ok(consumer) => return Ok(consumer),
                 Err(error) if error.is_passing() => self.tell(&News::Troubled(error)),
                 Err(error) => return Err(error.into()),
             }
@@ -104,32 +117,28 @@ impl<E: Effect> Run<E> {
         }
     }
 
-    /// Does what a batch asks for. What it tells beside events comes before them.
-    async fn settle(&mut self, batch: Vec<Consumed>) -> Result<(), HandOffError> {
-        let mut deliveries: Vec<Delivery> = Vec::with_capacity(batch.len());
-        let mut redriven = Vec::new();
-        for consumed in batch {
-            match consumed {
-                Consumed::Event(delivery) if delivery.is_redriven() => redriven.push(delivery),
-                Consumed::Event(delivery) => deliveries.push(delivery),
-                Consumed::Gap { from, to } => {
+    /// Does what was gathered; the lanes in which something has failed, one bit each.
+    async fn settle(&mut self, mut gathered: Gathered) -> Result<u64, HandOffError> {
+        for told in mem::take(&mut gathered.told) {
+            match told {
+                Told::Gap(from, to) => {
                     self.commit(Job::Gap(from, to)).await?;
                     self.tell(&News::Gap { from, to });
                 }
-                Consumed::Parked { event, attempts } => self.tell(&News::Parked { event, attempts }),
-                // What a later version may tell is no event.
-                _ => {}
+                Told::Parked(event, attempts) => self.tell(&News::Parked { event, attempts }),
+                Told::Trouble(error) => self.tell(&News::Troubled(error)),
             }
         }
-        self.carry(InHand::new(deliveries)).await?;
-        for letter in redriven {
+        let blocked = self.carry(InHand::new(mem::take(&mut gathered.deliveries))).await?;
+        while let Some(letter) = gathered.redriven.pop() {
             self.carry(InHand::new(vec![letter])).await?;
         }
-        Ok(())
+        Ok(blocked)
     }
 
-    /// Carries out what is in hand, as much together as can be: where an event is refused, it is found by halves.
-    async fn carry(&mut self, mut hand: InHand) -> Result<(), HandOffError> {
+    /// Carries out what is in hand, as much together as can be: where an event is refused, it is found by halves. The lanes in
+    /// which one was, one bit each.
+    async fn carry(&mut self, mut hand: InHand) -> Result<u64, HandOffError> {
         let whole = 0..hand.events.len();
         let mut parts = vec![whole];
         while let Some(part) = parts.pop() {
@@ -150,7 +159,7 @@ impl<E: Effect> Run<E> {
                 }
             }
         }
-        Ok(())
+        Ok(hand.blocked)
     }
 
     /// An event is refused: it is noted before its delivery fails, so that a dead letter is never taken for done.

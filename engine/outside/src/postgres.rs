@@ -106,15 +106,19 @@ impl Postgres {
     pub fn kill(&mut self) {
         let Some(mut server) = self.server.take() else { return };
         let pid = Pid::from_child(&server);
-        // It stands still meanwhile, so that it makes no more of them.
-        kill_process(pid, Signal::STOP).expect("it runs until it is waited for");
+        // It stands still meanwhile, so that it makes no more of them. All may have ended by themselves.
+        let _ = kill_process(pid, Signal::STOP);
         let children = children(pid);
-        kill_process(pid, Signal::KILL).expect("it runs until it is waited for");
-        for child in children {
-            // It may have ended by itself.
-            let _ = kill_process(child, Signal::KILL);
+        for process in [pid].iter().chain(&children) {
+            let _ = kill_process(*process, Signal::KILL);
         }
         server.wait().expect("it is a child of this process");
+        // The next one does not start while any of these still has the memory that they shared.
+        let deadline = Instant::now() + STOP_TIME_MAX;
+        while children.iter().any(|child| is_alive(*child)) {
+            assert!(Instant::now() < deadline, "processes of PostgreSQL outlive a SIGKILL");
+            thread::sleep(POLL);
+        }
     }
 
     /// Starts it again on the same data, and waits until it answers.
@@ -144,7 +148,11 @@ impl Postgres {
 
     fn answers(&self) -> bool {
         let mut command = Command::new(self.programs.join("pg_isready"));
-        command.arg("--quiet").arg("--host").arg(self.folder.path()).arg("--port").arg(PORT.to_string());
+        command
+            .args(["--quiet", "--username", USER, "--host"])
+            .arg(self.folder.path())
+            .arg("--port")
+            .arg(PORT.to_string());
         command.status().is_ok_and(|status| status.success())
     }
 
@@ -218,6 +226,13 @@ fn user() -> Option<(u32, u32)> {
     let line = users.lines().find(|line| line.split(':').next() == Some(USER))?;
     let mut fields = line.split(':').skip(2);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// A process that has ended has no memory any more, though nobody may have asked what became of it.
+fn is_alive(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 fn children(pid: Pid) -> Vec<Pid> {
