@@ -122,6 +122,12 @@ fn what_parses_of_the_stream_and_what_does_not() {
         ),
         ("relay --to nats://host --duplicate-window 5m --replicas 3 --server sluice://a,b:7400", true),
         ("relay", false),
+        ("hand-off --postgres postgres://shop@db/shop", true),
+        (
+            "hand-off --postgres postgres://db/shop --group g --table s.t --accept-skipped --server sluice://a,b:7400 --json",
+            true,
+        ),
+        ("hand-off", false),
         ("relay --to nats://host --payload xml", false),
         ("group list", true),
         (

@@ -100,12 +100,10 @@ impl Scene {
         }
         let (database, broker) = (Postgres::start(), Nats::start());
         let log = |name: &str| rig.dir.path().join(name);
-        let to = ["--to", &database.url(), "--server", &rig.url].map(str::to_owned);
-        let hand_off = [&["hand-off".to_owned()], &to[..]].concat();
-        let to = ["--to", &broker.url(), "--server", &rig.url].map(str::to_owned);
-        let relay = [&["relay".to_owned()], &to[..]].concat();
-        let hand_off = Worker::start(hand_off, &log("hand-off.log"));
-        let relay = Worker::start(relay, &log("relay.log"));
+        let hand_off = ["hand-off", "--postgres", &database.url(), "--server", &rig.url];
+        let hand_off = Worker::start(&hand_off, &log("hand-off.log"));
+        let relay = ["relay", "--to", &broker.url(), "--server", &rig.url];
+        let relay = Worker::start(&relay, &log("relay.log"));
         Self { rig, database, broker, hand_off, relay, client }
     }
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value as Json, json};
 use sluice_client::Client;
-use sluice_postgres::orders::{Orders, TABLE_DEFAULT};
+use sluice_postgres::orders::Orders;
 use sluice_postgres::tokio_postgres::Config;
-use sluice_postgres::{Counts, HandOff, HandOffError, News, TableName};
+use sluice_postgres::{Counts, HandOff, HandOffError, News};
 
+use super::database::DatabaseArgs;
 use super::exit::Exit;
 use super::output::{self, Failure};
 use super::remote::RemoteArgs;
@@ -23,15 +24,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Keep a table of orders in PostgreSQL: one row for each reservation, whoever crashes where.
 #[derive(Debug, Args)]
 pub struct HandOffArgs {
-    /// The database: postgres://user[:password]@host/database, without TLS
-    #[arg(long, value_name = "URL", env = "SLUICE_HAND_OFF_TO", hide_env_values = true)]
-    to: String,
-    /// Consumer group that hands the events on; made if there is none. One for each database
-    #[arg(long, value_name = "NAME", default_value = "orders")]
-    group: String,
-    /// The table, in a schema if one is named; made if there is none
-    #[arg(long, value_name = "NAME", default_value = TABLE_DEFAULT)]
-    table: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Go on although the group has acknowledged what this database does not have; it is noted as a gap
     #[arg(long)]
     accept_skipped: bool,
@@ -43,10 +37,10 @@ impl HandOffArgs {
     pub(super) fn run(&self) -> Exit {
         let as_json = self.remote.is_json();
         // What is wrong on the command line is said before anybody is asked.
-        match self.to.parse::<Config>() {
+        match self.database.postgres.parse::<Config>() {
             Ok(database) => self.remote.run_lines(async |client| self.hand_off(client, database).await),
             Err(error) => {
-                let message = format!("--to is no URL of a PostgreSQL database: {error}");
+                let message = format!("--postgres is no URL of a database: {error}");
                 output::finish(Err(Failure::new(Exit::Usage, "usage", message)), as_json)
             }
         }
@@ -54,10 +48,10 @@ impl HandOffArgs {
 
     async fn hand_off(&self, client: Client, database: Config) -> Result<Exit, Failure> {
         let as_json = self.remote.is_json();
-        let effect = Orders::new(TableName::new(&self.table));
+        let effect = Orders::new(self.database.orders());
         let mut teller = Teller::new(as_json);
-        let mut hand_off = HandOff::new(&client, database, &self.group, effect);
-        hand_off = hand_off.observe(move |news| teller.hear(news));
+        let hand_off = HandOff::new(&client, database, &self.database.group, effect);
+        let mut hand_off = hand_off.tables(self.database.ledger()).observe(move |news| teller.hear(news));
         if self.accept_skipped {
             hand_off = hand_off.accept_skipped();
         }

@@ -5,6 +5,7 @@
 //! anything; commands ask the node, the client crate or the configuration.
 
 mod check_config;
+mod database;
 mod dead;
 pub mod demo;
 mod digest;

@@ -13,8 +13,8 @@ use sluice_client::Client;
 use sluice_client::books::{BooksError, bytes};
 use sluice_postgres::reconcile::{Finding, Reconcile, ReconcileError, Repair, Report, ServerBooks};
 use sluice_postgres::tokio_postgres::{self, NoTls};
-use sluice_postgres::{LedgerTables, TableName};
 
+use super::database::DatabaseArgs;
 use super::exit::Exit;
 use super::ops;
 use super::output::{self, Failure};
@@ -25,18 +25,8 @@ use super::time::parse_span;
 /// hand-off has not come so far, or somebody cannot be asked.
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
-    /// Where the orders are: postgres://user@host/database
-    #[arg(long, value_name = "URL", env = "SLUICE_POSTGRES", hide_env_values = true)]
-    postgres: String,
-    /// The table of orders; with its schema: shop.sluice_orders
-    #[arg(long, value_name = "TABLE", default_value = "sluice_orders")]
-    table: String,
-    /// The schema of the hand-off's own tables, unless they are found by the search path
-    #[arg(long, value_name = "SCHEMA")]
-    schema: Option<String>,
-    /// The consumer group whose hand-off writes the table
-    #[arg(long, value_name = "GROUP", default_value = "orders")]
-    group: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// The ops port whose books are taken
     #[arg(long, value_name = "HOST:PORT", env = "SLUICE_OPS", default_value = "127.0.0.1:7480")]
     ops: String,
@@ -66,9 +56,9 @@ impl ReconcileArgs {
         let sequence = books.heading.sequence;
         let reconcile = Reconcile {
             client,
-            group: self.group.clone(),
-            tables: self.schema.as_deref().map_or_else(LedgerTables::default, LedgerTables::in_schema),
-            orders: table(&self.table),
+            group: self.database.group.clone(),
+            tables: self.database.ledger(),
+            orders: self.database.orders(),
         };
         let bar = self.bar();
         let progress = |handed: u64| bar.set_message(format!("the hand-off is at {handed} of {sequence}"));
@@ -76,8 +66,9 @@ impl ReconcileArgs {
         bar.finish_and_clear();
         waited?;
 
-        let (mut db, connection) =
-            tokio_postgres::connect(&self.postgres, NoTls).await.map_err(|error| no_database(&error))?;
+        let (mut db, connection) = tokio_postgres::connect(&self.database.postgres, NoTls)
+            .await
+            .map_err(|error| no_database(&error))?;
         // Its end is told by whatever is asked of it next.
         tokio::spawn(connection);
         let (mut named, mut repair, mut printed) = (0, Repair::default(), Ok(true));
@@ -164,14 +155,6 @@ impl ReconcileArgs {
             text += &format!("{before} more are from before the hand-off began\n");
         }
         text
-    }
-}
-
-/// `schema.table`, or a table alone.
-fn table(name: &str) -> TableName {
-    match name.split_once('.') {
-        Some((schema, table)) => TableName::new(table).in_schema(schema),
-        None => TableName::new(name),
     }
 }
 

@@ -17,7 +17,8 @@ pub struct Worker {
 
 impl Worker {
     /// Starts `sluice …`. What it says goes to `log`.
-    pub fn start(arguments: Vec<String>, log: &Path) -> Self {
+    pub fn start(arguments: &[&str], log: &Path) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mut worker = Self { arguments, log: log.to_owned(), process: None };
         worker.start_again();
         worker
