@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use sluice_client::{Client, EventKind, EventView, LetterOutcome};
 use sluice_postgres::books::snapshot;
 use sluice_postgres::tokio_postgres::{self, Transaction};
-use sluice_postgres::{Effect, EffectError, HandOff, LedgerTables, TableName};
+use sluice_postgres::{BATCH_DEFAULT, Effect, EffectError, HandOff, LedgerTables, TableName};
 use sluice_protocol::event::lane_of;
 
 use self::support::{GROUP, Shop, Working, make_witness, until, witness};
@@ -180,6 +180,16 @@ async fn an_event_at_which_the_effect_panics_dies_and_lives_again() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: apt-get install --no-install-recommends postgresql"]
 async fn what_is_behind_a_refused_event_in_its_lane_waits_for_it_and_others_go_on() {
+    what_is_behind_waits(BATCH_DEFAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: apt-get install --no-install-recommends postgresql"]
+async fn so_does_what_has_come_for_the_next_batch() {
+    what_is_behind_waits(1).await;
+}
+
+async fn what_is_behind_waits(batch_max: usize) {
     let mut scene = Scene::begin().await;
     let unwanted = scene.shop.reserve(5, UNWANTED, 1).await;
     let behind = scene.shop.reserve(5, 1, 1).await;
@@ -188,7 +198,7 @@ async fn what_is_behind_a_refused_event_in_its_lane_waits_for_it_and_others_go_o
     let sequence = async |id| scene.shop.client.reservation(id).await.unwrap().unwrap().sequence;
     let [unwanted, behind, elsewhere] =
         [sequence(unwanted).await, sequence(behind).await, sequence(elsewhere).await];
-    let working = Working::start(scene.hand_off(Way::Constraint, 0));
+    let working = Working::start(scene.hand_off(Way::Constraint, 0).batch_max(batch_max));
     let has = async |sequence| scene.shop.witnessed().await.iter().any(|(taken, _)| *taken == sequence);
     until("the other lane", async || scene.shop.witnessed_if_any().await > 0 && has(elsewhere).await).await;
     let refused = scene.refused.load(Ordering::Relaxed);
