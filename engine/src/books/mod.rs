@@ -4,7 +4,7 @@
 //! exact at the very event, and the same on every node. The sale does not wait for it: the replica freezes its state in
 //! microseconds, and copies what it changes while the state is being read.
 //!
-//! - [`Teller`]: finds a state and the events after it, and tells what comes of them
+//! - `Teller`: finds a state and the events after it, and tells what comes of them
 //! - `base`: the state now, a snapshot file, or nothing at all
 //! - [`NoBooks`]: why not, and what to ask instead
 //! - [`digest`]: the sums, for people and programs

@@ -32,7 +32,7 @@ pub struct RelayArgs {
     /// Stream of JetStream; made if there is none, never changed
     #[arg(long, value_name = "NAME", default_value = STREAM_DEFAULT)]
     stream: String,
-    /// What subjects begin with: <PREFIX>.<kind>.<product>
+    /// What subjects begin with; the kind and the product follow, between dots
     #[arg(long, value_name = "PREFIX", default_value = SUBJECT_PREFIX_DEFAULT)]
     subject_prefix: String,
     /// How events are written
