@@ -6,7 +6,8 @@
 //! answers item by item, in the same order, under the same correlation number.
 //!
 //! The map:
-//! - [`header`]: the 32 bytes in front of everything, and the checks that come before any allocation
+//! - [`header`]: the 32 bytes in front of everything, and the checks that come before any allocation; [`Kind`]:
+//!   what a frame can be
 //! - [`ids`]: the names of things
 //! - [`limits`]: every bound of the wire
 //! - [`handshake`]: hello, welcome
@@ -28,6 +29,7 @@ pub mod group;
 pub mod handshake;
 pub mod header;
 pub mod ids;
+mod kind;
 pub mod limits;
 mod record;
 pub mod request;
@@ -36,8 +38,9 @@ pub mod seat;
 mod status;
 
 pub use error::{DecodeError, FaultCode};
-pub use header::{FrameHeader, HEADER_LEN, Kind};
+pub use header::{FrameHeader, HEADER_LEN};
 pub use ids::{ClusterId, NodeId, ProductId, ReservationId, UserId};
+pub use kind::Kind;
 pub use response::{Answer, RefusedField, State, Status};
 
 /// The one version of the protocol that this crate speaks.

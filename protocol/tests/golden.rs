@@ -5,8 +5,9 @@
 //! that opens with the fence word `hex` and the frame's name. All three must agree, so neither the code nor
 //! the page can drift. Deliberately not here: bytes that are wrong; see `malformed.rs`.
 
+use sluice_protocol::Kind;
 use sluice_protocol::handshake::{Fault, Hello, Welcome};
-use sluice_protocol::header::{FrameHeader, HEADER_LEN, Kind, seal};
+use sluice_protocol::header::{FrameHeader, HEADER_LEN, seal};
 use sluice_protocol::request::{
     self, IdItem, ListItem, ProductItem, PutProductItem, ReserveItem, StockItem, Terms,
 };

@@ -6,8 +6,9 @@
 //! consumers, see `malformed/stream.rs`.
 
 use proptest::prelude::*;
+use sluice_protocol::Kind;
 use sluice_protocol::handshake::{FAULT_BODY_MAX, Fault, HELLO_BODY_MAX, Hello, WELCOME_BODY_MAX, Welcome};
-use sluice_protocol::header::{FrameHeader, HEADER_LEN, Kind, MAGIC, seal};
+use sluice_protocol::header::{FrameHeader, HEADER_LEN, MAGIC, seal};
 use sluice_protocol::limits::{
     BUDGET_MS_MAX, CLIENT_NAME_MAX, CREDENTIALS_MAX, FAULT_TEXT_MAX, ITEMS_MAX, REPLY_BODY_MAX,
     REQUEST_BODY_MAX,

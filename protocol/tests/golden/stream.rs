@@ -2,10 +2,10 @@
 //!
 //! Deliberately not here: the sale, and what holds of every frame; see `golden.rs`.
 
+use sluice_protocol::Kind;
 use sluice_protocol::consumed::{DeadReply, DeliveryHead, GroupReply, GroupView, MemberReply};
 use sluice_protocol::event::{EventKind, EventRecord, EventView};
 use sluice_protocol::group::{GroupItem, GroupName, GroupTerms, JoinItem, PutGroupItem};
-use sluice_protocol::header::Kind;
 use sluice_protocol::limits::GROUP_PRODUCTS_MAX;
 use sluice_protocol::request;
 use sluice_protocol::response::{self, Answer, At, Status};
